@@ -1,0 +1,289 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+
+	"gpool/internal/command"
+	"gpool/internal/input"
+	"gpool/internal/ipc"
+	"gpool/internal/pool"
+)
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+func newStdout(w io.Writer) *bufio.Writer { return bufio.NewWriterSize(w, 64<<10) }
+
+// form is one way to print results: raw, by lines, or as JSON.
+type form interface {
+	output(c *pool.Call, s ipc.Stream, b []byte) error
+	result(r *pool.Result, s command.Status) error
+}
+
+// printer is the consumer of a run: it prints results and counts how calls ended.
+// The deliverer is its only user, except for event and summary.
+type printer struct {
+	run    *run
+	screen *screen
+	out    *bufio.Writer
+	err    *bufio.Writer
+	form   form
+	status command.StatusReader
+
+	listed    int // failures that were listed
+	succeeded atomic.Int64
+	failed    atomic.Int64
+	cancelled atomic.Int64 // begun, and ended by a stop
+	notRun    atomic.Int64
+}
+
+// listLimit is how many failures are named on stderr; more are counted.
+const listLimit = 20
+
+func newPrinter(r *run, s *screen) *printer {
+	p := &printer{run: r, screen: s, out: newStdout(s.out), err: bufio.NewWriterSize(s.err, 8<<10)}
+	switch {
+	case r.opts.format == "jsonl":
+		p.form = newJSON(p.out)
+	case r.opts.lineBuffer:
+		p.form = &lines{streams: [2]io.Writer{p.out, p.err}, tag: r.opts.tag}
+	case r.opts.tag:
+		p.form = &lines{streams: [2]io.Writer{p.out, p.err}, tag: true}
+	default:
+		p.form = raw{p.out, p.err}
+	}
+	return p
+}
+
+// Output implements pool.Consumer.
+func (p *printer) Output(c *pool.Call, s ipc.Stream, b []byte) error {
+	return writing(p.form.output(c, s, b))
+}
+
+// Result implements pool.Consumer.
+func (p *printer) Result(r *pool.Result) error {
+	status := p.read(r)
+	if err := writing(p.form.result(r, status)); err != nil {
+		return err
+	}
+	switch r.Kind {
+	case pool.Succeeded:
+		p.succeeded.Add(1)
+	case pool.Cancelled:
+		if errors.Is(r.Err, pool.ErrNotRun) {
+			p.notRun.Add(1)
+		} else {
+			p.cancelled.Add(1)
+		}
+		return nil
+	default:
+		p.failed.Add(1)
+		p.list(r, r.Err.Error())
+	}
+	if status.Leaked {
+		p.list(r, "processes that it left behind still hold its output open; what they print from now on is lost")
+	}
+	p.screen.done(r.Kind != pool.Succeeded)
+	return nil
+}
+
+// Flush implements pool.Consumer. stdout goes first: what is said about a call comes
+// after what it printed.
+func (p *printer) Flush() error {
+	return writing(errors.Join(p.out.Flush(), p.err.Flush()))
+}
+
+// writing says what was being done when a write failed.
+func writing(err error) error {
+	if err != nil {
+		return fmt.Errorf("write the results: %w", err)
+	}
+	return nil
+}
+
+// read finds how the command of a call ended: its status travels as the value of a
+// success, or in the data of a failure.
+func (p *printer) read(r *pool.Result) command.Status {
+	data := r.Value
+	var failure *pool.TaskError
+	if errors.As(r.Err, &failure) {
+		data = failure.Data
+	}
+	if len(data) == 0 {
+		return command.Status{}
+	}
+	status, err := p.status.Read(data)
+	if err != nil { // our own worker wrote it
+		p.list(r, err.Error())
+	}
+	return status
+}
+
+// list says on stderr what happened to a call.
+func (p *printer) list(r *pool.Result, what string) {
+	p.listed++
+	if p.listed == listLimit+1 {
+		fmt.Fprintln(p.err, "gpool: more failures are counted and not listed")
+	}
+	if p.listed > listLimit {
+		return
+	}
+	row := r.Call.Item.(*input.Row)
+	fmt.Fprintf(p.err, "gpool: call %d%s: %s\n", r.Call.Seq, origin(row), what)
+}
+
+// origin names an item for people: where it came from and how it begins.
+func origin(row *input.Row) string {
+	var where []string
+	if row.Line > 0 {
+		where = append(where, fmt.Sprintf("line %d of %s", row.Line, row.File))
+	}
+	if len(row.Columns) > 0 {
+		text := command.QuoteArgv(shorten(row.Columns))
+		where = append(where, strings.ToValidUTF8(text, "\uFFFD"))
+	}
+	if where == nil {
+		return ""
+	}
+	return " (" + strings.Join(where, ", ") + ")"
+}
+
+// shorten keeps 80 bytes of what may be 100 MB.
+func shorten(columns []string) []string {
+	left := 80
+	var short []string
+	for _, c := range columns {
+		if len(c) > left {
+			cut := c[:left]
+			for len(cut) > 0 && !utf8.RuneStart(c[len(cut)]) {
+				cut = cut[:len(cut)-1]
+			}
+			return append(short, cut+"...")
+		}
+		left -= len(c)
+		short = append(short, c)
+	}
+	return short
+}
+
+// event hears the pool's story, on a goroutine of its own.
+func (p *printer) event(e pool.Event) {
+	switch e.Kind {
+	case pool.WorkersFewer:
+		fmt.Fprintf(p.screen.err, "gpool: slot %d is not used, there are fewer workers: %v\n", e.Slot, e.Err)
+	}
+}
+
+// summary says how many calls failed or were not run, if any.
+func (p *printer) summary(stopped syscall.Signal) {
+	failed, cancelled, notRun := p.failed.Load(), p.cancelled.Load(), p.notRun.Load()
+	total := p.succeeded.Load() + failed + cancelled + notRun
+	var parts []string
+	if failed > 0 {
+		parts = append(parts, fmt.Sprintf("%d failed", failed))
+	}
+	if cancelled > 0 {
+		parts = append(parts, fmt.Sprintf("%d ended by the stop", cancelled))
+	}
+	if notRun > 0 {
+		parts = append(parts, fmt.Sprintf("%d not run", notRun))
+	}
+	switch {
+	case len(parts) > 0:
+		fmt.Fprintf(p.screen.err, "gpool: %d calls: %s\n", total, strings.Join(parts, ", "))
+	case stopped != 0:
+		fmt.Fprintf(p.screen.err, "gpool: %d calls were done; the rest of the input was not read\n", total)
+	}
+}
+
+// raw prints output as it is.
+type raw struct{ out, err *bufio.Writer }
+
+func (f raw) output(_ *pool.Call, s ipc.Stream, b []byte) error {
+	w := f.out
+	if s == ipc.Stderr {
+		w = f.err
+	}
+	_, err := w.Write(b)
+	return err
+}
+
+func (f raw) result(*pool.Result, command.Status) error { return nil }
+
+// lines prints whole lines, each with the item before it if tag is set. Output of
+// several calls may arrive at once; the beginning of a line waits for its end. A
+// call's last line gets a newline if it has none, so that no two calls share a line.
+type lines struct {
+	streams [2]io.Writer
+	tag     bool
+	open    map[uint64]*[2][]byte // unfinished lines by call
+}
+
+// lineLimit is how much of a line waits for its end.
+const lineLimit = 1 << 20
+
+func (f *lines) output(c *pool.Call, s ipc.Stream, b []byte) error {
+	if f.open == nil {
+		f.open = make(map[uint64]*[2][]byte)
+	}
+	open := f.open[c.Seq]
+	if open == nil {
+		open = new([2][]byte)
+		f.open[c.Seq] = open
+	}
+	w, begun := f.streams[s-1], &open[s-1]
+	for len(b) > 0 {
+		i := bytes.IndexByte(b, '\n')
+		if i < 0 && len(*begun)+len(b) < lineLimit {
+			*begun = append(*begun, b...)
+			return nil
+		}
+		if i < 0 { // too long to wait for
+			i = len(b) - 1
+		}
+		*begun = append(*begun, b[:i+1]...)
+		b = b[i+1:]
+		if err := f.line(w, c, *begun); err != nil {
+			return err
+		}
+		*begun = (*begun)[:0]
+	}
+	return nil
+}
+
+func (f *lines) line(w io.Writer, c *pool.Call, line []byte) error {
+	if f.tag {
+		if _, err := io.WriteString(w, strings.Join(c.Item.(*input.Row).Columns, " ")+"\t"); err != nil {
+			return err
+		}
+	}
+	_, err := w.Write(line)
+	return err
+}
+
+func (f *lines) result(r *pool.Result, _ command.Status) error {
+	open := f.open[r.Call.Seq]
+	if open == nil {
+		return nil
+	}
+	delete(f.open, r.Call.Seq)
+	for i, rest := range open {
+		if len(rest) == 0 {
+			continue
+		}
+		if err := f.line(f.streams[i], r.Call, append(rest, '\n')); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"gpool/internal/pool"
+)
+
+// grace is how long calls may run on after the first Ctrl-C before they are ended.
+const grace = 10 * time.Second
+
+// signals is the goroutine that turns signals into stops of the pool.
+type signals struct {
+	pool   *pool.Pool
+	screen *screen
+	comeC  chan os.Signal
+	quitC  chan struct{}
+	doneC  chan struct{}
+	first  atomic.Int32 // the signal that stopped the run, or 0
+}
+
+// watchSignals begins to listen. What was ignored when gpool was started (nohup, a
+// shell's background job) stays ignored.
+func watchSignals(p *pool.Pool, s *screen) *signals {
+	w := &signals{
+		pool: p, screen: s,
+		comeC: make(chan os.Signal, 8), // a few, so that none is lost
+		quitC: make(chan struct{}), doneC: make(chan struct{}),
+	}
+	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGTSTP} {
+		if !signal.Ignored(sig) {
+			signal.Notify(w.comeC, sig)
+		}
+	}
+	// Heard and not heeded: a write to a closed pipe then fails with EPIPE, and the
+	// run ends in order instead of on the spot.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	go w.watch()
+	return w
+}
+
+// stop ends the goroutine and returns the signal that stopped the run, or 0.
+func (w *signals) stop() syscall.Signal {
+	signal.Stop(w.comeC)
+	close(w.quitC)
+	<-w.doneC
+	return syscall.Signal(w.first.Load())
+}
+
+func (w *signals) watch() {
+	defer close(w.doneC)
+	var graceC <-chan time.Time
+	for {
+		select {
+		case <-w.quitC:
+			return
+		case <-graceC:
+			w.say("the calls that still run are ended")
+			w.pool.Stop(pool.Terminate)
+		case sig := <-w.comeC:
+			switch {
+			case sig == syscall.SIGTSTP:
+				w.suspend()
+			case w.first.Load() == 0:
+				w.first.Store(int32(sig.(syscall.Signal)))
+				w.pool.Stop(pool.Drain)
+				graceC = time.After(grace)
+				w.say(fmt.Sprintf("%s: no more calls are begun, those that run have %v; once more ends them now", name(sig), grace))
+			default:
+				w.pool.Stop(pool.Terminate)
+			}
+		}
+	}
+}
+
+func (w *signals) say(text string) { fmt.Fprintf(w.screen.err, "gpool: %s\n", text) }
+
+func name(sig os.Signal) string {
+	switch sig {
+	case syscall.SIGINT:
+		return "interrupted"
+	case syscall.SIGTERM:
+		return "told to terminate"
+	}
+	return "hung up"
+}
+
+// suspend passes Ctrl-Z on to the commands, which the terminal does not reach, and
+// stops with them until the shell says to go on.
+func (w *signals) suspend() {
+	if w.screen.bar != nil {
+		w.screen.bar.Pause()
+	}
+	w.pool.Suspend()
+	_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	// The next line runs after SIGCONT.
+	w.pool.Resume()
+	if w.screen.bar != nil {
+		w.screen.bar.Resume()
+	}
+}

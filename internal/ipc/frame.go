@@ -1,0 +1,281 @@
+package ipc
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Limits of one connection. The zero value means the defaults.
+type Limits struct {
+	Frame   int // longest frame in bytes, by default 64 MiB
+	Message int // longest message that travels in parts, by default 1 GiB
+}
+
+const (
+	defaultFrame   = 64 << 20
+	defaultMessage = 1 << 30
+	partSize       = 1 << 20   // what a part carries at most
+	smallBuffer    = 128 << 10 // holds a few pieces of output of 32 KiB
+	growStep       = 1 << 20   // memory is taken as bytes arrive, not as they are announced
+	maxAssemblies  = 16        // messages that may be in parts at once
+)
+
+func (l Limits) withDefaults() Limits {
+	if l.Frame <= 0 {
+		l.Frame = defaultFrame
+	}
+	if l.Message <= 0 {
+		l.Message = defaultMessage
+	}
+	l.Message = max(l.Message, l.Frame)
+	return l
+}
+
+// FormatError says that what arrived is no frame of ours. Seen are the first
+// bytes of it, for the message.
+type FormatError struct {
+	Err  error
+	Seen []byte
+}
+
+func (e *FormatError) Error() string {
+	if len(e.Seen) == 0 {
+		return e.Err.Error()
+	}
+	return fmt.Sprintf("%v; it begins with %q", e.Err, e.Seen)
+}
+
+func (e *FormatError) Unwrap() error { return e.Err }
+
+// Reader takes messages off a stream. It reads ahead into a buffer of its own,
+// which grows as bytes arrive, up to the limit, and shrinks again. One goroutine.
+type Reader struct {
+	r          io.Reader
+	limits     Limits
+	buf        []byte
+	start, end int // the unread part of buf
+	dec        *Decoder
+	parts      map[uint64]*assembly
+	held       int // bytes in parts
+}
+
+// assembly is a message that has arrived in part.
+type assembly struct {
+	body []byte
+	left uint64
+}
+
+// NewReader returns a reader of r.
+func NewReader(r io.Reader, limits Limits) *Reader {
+	return &Reader{r: r, limits: limits.withDefaults(), buf: make([]byte, smallBuffer), dec: NewDecoder()}
+}
+
+// Next reads one message into m. It returns io.EOF at a clean end, between two
+// frames; io.ErrUnexpectedEOF when the stream ends within one; a *FormatError when
+// the peer does not speak the protocol, after which the stream cannot be used. The
+// message aliases the reader's memory and is valid until the next call.
+func (r *Reader) Next(m *Message) error {
+	for {
+		body, err := r.frame()
+		if err != nil {
+			return err
+		}
+		if err := Precheck(body); err != nil {
+			return r.broken(fmt.Errorf("a frame is not one msgpack value: %w", err), body)
+		}
+		if isPart(body) {
+			if body, err = r.part(body); err != nil {
+				return r.broken(err, nil)
+			}
+			if body == nil {
+				continue
+			}
+			if err := Precheck(body); err != nil {
+				return r.broken(fmt.Errorf("a message in parts is not one msgpack value: %w", err), body)
+			}
+		}
+		if err := r.dec.Message(body, m); err != nil {
+			return r.broken(err, body)
+		}
+		return nil
+	}
+}
+
+// Buffered reports whether Next will return without reading from the stream,
+// unless that frame turns out to be a part.
+func (r *Reader) Buffered() bool {
+	have := r.end - r.start
+	return have >= 4 && have-4 >= int(binary.BigEndian.Uint32(r.buf[r.start:]))
+}
+
+func (r *Reader) broken(err error, body []byte) error {
+	return &FormatError{Err: err, Seen: append([]byte(nil), body[:min(len(body), 48)]...)}
+}
+
+// frame returns the body of the next frame, which aliases the buffer.
+func (r *Reader) frame() ([]byte, error) {
+	if err := r.fill(4); err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint32(r.buf[r.start:])
+	if uint64(n) > uint64(r.limits.Frame) {
+		err := fmt.Errorf("a frame of %d bytes was announced, %d are allowed", n, r.limits.Frame)
+		return nil, r.broken(err, r.buf[r.start:r.end])
+	}
+	if err := r.fill(4 + int(n)); err != nil {
+		return nil, err
+	}
+	body := r.buf[r.start+4 : r.start+4+int(n)]
+	r.start += 4 + int(n)
+	return body, nil
+}
+
+// fill reads until n bytes are buffered.
+func (r *Reader) fill(n int) error {
+	for r.end-r.start < n {
+		r.makeRoom(n)
+		got, err := r.r.Read(r.buf[r.end:])
+		r.end += got
+		if err != nil && r.end-r.start < n {
+			if err == io.EOF && r.end > r.start {
+				err = io.ErrUnexpectedEOF
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// makeRoom moves the unread bytes to the front and grows the buffer by at most a
+// step beyond what has arrived, so that a peer that announces much and sends
+// little costs little. A buffer that was large for one message is given back.
+func (r *Reader) makeRoom(n int) {
+	have := r.end - r.start
+	if have == 0 {
+		r.start, r.end = 0, 0
+	}
+	shrink := len(r.buf) > growStep && n <= smallBuffer && have <= smallBuffer
+	if !shrink && r.end < len(r.buf) && r.start+n <= len(r.buf) {
+		return
+	}
+	size := min(n, 2*have+growStep)
+	size = max(size, smallBuffer)
+	dst := r.buf
+	if shrink || size > len(dst) {
+		dst = make([]byte, max(size, have))
+	}
+	copy(dst, r.buf[r.start:r.end])
+	r.buf, r.start, r.end = dst, 0, have
+}
+
+// isPart looks at the kind of a prechecked body without decoding it.
+func isPart(body []byte) bool {
+	return len(body) > 1 && body[0] == 0x94 && body[1] == byte(KindPart)
+}
+
+// part adds one piece, [part, id, bytes left after it, bin], and returns the whole
+// message with the last one.
+func (r *Reader) part(body []byte) ([]byte, error) {
+	r.dec.Reset(body)
+	_, id, _ := r.dec.Envelope()
+	left, data := r.dec.Uint(), r.dec.Bytes()
+	if err := r.dec.Err(); err != nil {
+		return nil, fmt.Errorf("a part is broken: %w", err)
+	}
+	a := r.parts[id]
+	if a == nil {
+		if len(r.parts) >= maxAssemblies {
+			return nil, fmt.Errorf("more than %d messages in parts at once", maxAssemblies)
+		}
+		if left > uint64(r.limits.Message) || len(data) > r.limits.Message-int(left) {
+			return nil, fmt.Errorf("a message of more than %d bytes", r.limits.Message)
+		}
+		if r.parts == nil {
+			r.parts = make(map[uint64]*assembly)
+		}
+		a = &assembly{left: left + uint64(len(data))}
+		r.parts[id] = a
+	}
+	if len(data) == 0 || a.left-uint64(len(data)) != left || uint64(len(data)) > a.left {
+		return nil, errors.New("the parts of a message do not follow each other")
+	}
+	if r.held += len(data); r.held > r.limits.Message {
+		return nil, fmt.Errorf("messages of more than %d bytes at once", r.limits.Message)
+	}
+	a.body, a.left = append(a.body, data...), left
+	if left > 0 {
+		return nil, nil
+	}
+	delete(r.parts, id)
+	r.held -= len(a.body)
+	return a.body, nil
+}
+
+// Writer puts messages on a stream. Messages gather in memory until Flush, which
+// writes them with one call. It embeds the Encoder whose methods write messages;
+// each must be enclosed in Begin and End. One goroutine at a time.
+type Writer struct {
+	*Encoder
+	w      io.Writer
+	limits Limits
+	at     int    // where the frame under way begins
+	nextID uint64 // of messages in parts
+}
+
+// NewWriter returns a writer to w.
+func NewWriter(w io.Writer, limits Limits) *Writer {
+	return &Writer{Encoder: NewEncoder(), w: w, limits: limits.withDefaults()}
+}
+
+// Begin opens a frame; exactly one message must be encoded before End.
+func (w *Writer) Begin() {
+	w.at = w.Len()
+	w.buf.Write([]byte{0, 0, 0, 0})
+}
+
+// End closes the frame. A message longer than the limit of a frame is cut into
+// parts of 1 MiB, or of the limit if that is less. It returns an error, and takes
+// the message back, if the message is longer than any message may be.
+func (w *Writer) End() error {
+	n := w.Len() - w.at - 4
+	if n <= w.limits.Frame {
+		binary.BigEndian.PutUint32(w.buf.Bytes()[w.at:], uint32(n))
+		return nil
+	}
+	if n > w.limits.Message {
+		w.buf.Truncate(w.at)
+		return fmt.Errorf("a value of %d bytes is larger than the %d that may travel", n, w.limits.Message)
+	}
+	body := append([]byte(nil), w.buf.Bytes()[w.at+4:]...)
+	w.buf.Truncate(w.at)
+	w.nextID++
+	// A part's envelope takes at most 30 bytes.
+	size := max(1, min(partSize, w.limits.Frame-30))
+	for len(body) > 0 {
+		piece := body[:min(size, len(body))]
+		body = body[len(piece):]
+		at := w.Len()
+		w.buf.Write([]byte{0, 0, 0, 0})
+		w.envelope(KindPart, w.nextID, 2)
+		w.Uint(uint64(len(body)))
+		w.Bytes(piece)
+		binary.BigEndian.PutUint32(w.buf.Bytes()[at:], uint32(w.Len()-at-4))
+	}
+	return nil
+}
+
+// Flush writes what has gathered. After an error the stream cannot be used: a
+// frame may have left in part.
+func (w *Writer) Flush() error {
+	if w.Len() == 0 {
+		return nil
+	}
+	_, err := w.w.Write(w.Encoded())
+	w.Reset()
+	if w.buf.Cap() > 4*growStep {
+		*w.Encoder = *NewEncoder()
+	}
+	return err
+}

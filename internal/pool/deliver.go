@@ -1,0 +1,246 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync/atomic"
+
+	"gpool/internal/ipc"
+	"gpool/internal/shelf"
+)
+
+// Backlog of one job, in bytes between the loop and the consumer, at which no more
+// of its calls are begun, and at which it goes on.
+const (
+	backlogHigh = 16 << 20
+	backlogLow  = 4 << 20
+	resultCost  = 256 // what a result counts besides its value
+	creditStep  = 256 << 10
+	shelfMemory = 8 << 20 // output that must wait, before it goes to disk
+)
+
+// Running is a job that was handed in.
+type Running struct {
+	job     Job
+	pool    *Pool
+	demandC chan int           // how many calls to pull; one at a time; closed by the loop
+	outbox  *mailbox[delivery] // of the deliverer
+	backlog atomic.Int64       // bytes in the outbox
+	stop    context.CancelFunc // ends the source's context
+	ctx     context.Context
+	doneC   chan struct{} // closed by the deliverer when everything was handed over
+	err     error         // valid after doneC
+}
+
+// delivery is a piece of output, or a result, on its way to the consumer.
+type delivery struct {
+	stream ipc.Stream // 0 for a result
+	data   []byte     // of the stream
+	link   *link      // which sent the data, and gets the credit for it
+	id     uint64     // of the call on that link
+	result Result     // with a stream, only its Call is set
+}
+
+func (d *delivery) cost() int64 {
+	if d.stream == 0 {
+		return int64(resultCost + len(d.result.Value))
+	}
+	return int64(len(d.data))
+}
+
+func newRunning(p *Pool, job Job) *Running {
+	r := &Running{job: job, pool: p, demandC: make(chan int, 1), outbox: newMailbox[delivery](), doneC: make(chan struct{})}
+	r.ctx, r.stop = context.WithCancel(context.Background())
+	return r
+}
+
+// Done is closed when every result of the job has been consumed, or given up.
+func (r *Running) Done() <-chan struct{} { return r.doneC }
+
+// Wait waits for the end of the job and returns its error: that of the source, of
+// the consumer or of the pool. Failed calls are no error of the job. Any goroutine
+// may call it, also several.
+func (r *Running) Wait() error {
+	<-r.doneC
+	return r.err
+}
+
+// feed is the job's feeder goroutine. It ends with the input, or when the loop
+// closes demandC; a source that does not heed its context keeps it until Next
+// returns, and nobody waits for it.
+func (r *Running) feed() {
+	for n := range r.demandC {
+		calls, err := r.job.Source.Next(r.ctx, n)
+		if len(calls) == 0 && err == nil {
+			err = io.ErrNoProgress
+		}
+		r.pool.inbox.put(pulled{r, calls, err})
+		if err != nil {
+			return
+		}
+	}
+}
+
+// post sends deliveries; the loop calls it.
+func (r *Running) post(list ...delivery) {
+	cost := int64(0)
+	for i := range list {
+		cost += list[i].cost()
+	}
+	r.backlog.Add(cost)
+	r.outbox.put(list...)
+}
+
+// deliverer is the goroutine that owns what waits to be printed, and the only one
+// that calls the consumer. It may wait for a slow consumer; the loop does not.
+type deliverer struct {
+	*Running
+	order   *order
+	entries map[uint64]*entry // calls with output that have not finished
+	shelf   shelf.Shelf       // what must wait
+	failed  error             // once set, everything is dropped
+	results int               // consumed and not yet reported to the loop
+	bytes   int               // their payloads
+	told    []Event           // of results that the consumer may not have written yet
+}
+
+// deliver ends when the loop has closed the outbox.
+func (r *Running) deliver() {
+	d := &deliverer{
+		Running: r,
+		order:   newOrder(r.job.Order),
+		entries: make(map[uint64]*entry),
+		shelf:   shelf.Shelf{Limit: shelfMemory},
+	}
+	defer close(r.doneC)
+	defer d.shelf.Close()
+	var spare []delivery
+	for {
+		list, open := r.outbox.wait(spare)
+		if !open {
+			r.err = errors.Join(r.err, d.failed)
+			return
+		}
+		for i := range list {
+			d.deliver(&list[i])
+			r.backlog.Add(-list[i].cost())
+			if i%256 == 255 {
+				d.report()
+			}
+		}
+		d.report()
+		spare = list
+	}
+}
+
+// report lets the consumer write what it has gathered, and only then tells the story
+// of it, and the loop how far the consumer is. So a log that books the calls may
+// repeat some after a crash, and cannot lose one.
+func (d *deliverer) report() {
+	if d.failed == nil {
+		if err := d.job.Consumer.Flush(); err != nil {
+			d.fail(err)
+		} else {
+			d.pool.events.put(d.told...)
+		}
+	}
+	clear(d.told)
+	d.told = d.told[:0]
+	d.pool.inbox.put(consumed{d.Running, d.results, d.bytes})
+	d.results, d.bytes = 0, 0
+}
+
+func (d *deliverer) deliver(m *delivery) {
+	seq := m.result.Call.Seq
+	e := d.entries[seq]
+	if e == nil {
+		e = &entry{call: m.result.Call}
+	}
+	if m.stream != 0 {
+		d.entries[seq] = e
+		d.output(e, m)
+		return
+	}
+	delete(d.entries, seq)
+	e.result = m.result
+	d.order.finished(e)
+	for e := d.order.next(); e != nil; e = d.order.next() {
+		d.replay(e)
+		d.result(&e.result)
+	}
+	if e := d.entries[d.order.turn]; e != nil { // it runs, and now it is its turn
+		d.replay(e)
+	}
+}
+
+// output prints a piece, or puts it on the shelf.
+func (d *deliverer) output(e *entry, m *delivery) {
+	switch {
+	case d.failed != nil:
+	case d.job.Lines || d.order.prints(e.call.Seq):
+		d.replay(e)
+		d.print(e.call, m.stream, m.data)
+	default:
+		p, err := d.shelf.Put(m.data)
+		if err != nil {
+			d.fail(err)
+			break
+		}
+		e.pieces = append(e.pieces, kept{m.stream, p})
+	}
+	e.unpaid += len(m.data)
+	if e.unpaid >= creditStep {
+		m.link.outbox.put(outgoing{kind: ipc.KindCredit, numbers: ipc.Numbers{ID: m.id, N: uint64(e.unpaid)}})
+		e.unpaid = 0
+	}
+}
+
+// replay prints what a call has on the shelf.
+func (d *deliverer) replay(e *entry) {
+	for _, p := range e.pieces {
+		err := d.shelf.Take(p.piece, func(b []byte) error {
+			d.print(e.call, p.stream, b)
+			return nil
+		})
+		if err != nil {
+			d.fail(err)
+		}
+	}
+	e.pieces = nil
+}
+
+func (d *deliverer) print(c *Call, s ipc.Stream, b []byte) {
+	if d.failed != nil {
+		return
+	}
+	if err := d.job.Consumer.Output(c, s, b); err != nil {
+		d.fail(err)
+	}
+}
+
+// result hands a result over.
+func (d *deliverer) result(r *Result) {
+	d.results++
+	d.bytes += len(r.Call.Payload)
+	if d.failed != nil {
+		return
+	}
+	if err := d.job.Consumer.Result(r); err != nil {
+		d.fail(err)
+		return
+	}
+	if d.pool.config.OnEvent != nil {
+		told := *r
+		told.Value = nil
+		d.told = append(d.told, Event{Kind: CallFinished, Time: r.Start.Add(r.Elapsed), Slot: r.Slot, Pid: r.Pid, Result: &told})
+	}
+}
+
+// fail gives the job up: the first error is the job's.
+func (d *deliverer) fail(err error) {
+	if d.failed == nil {
+		d.failed = err
+		d.pool.inbox.put(unconsumed{d.Running})
+	}
+}

@@ -1,0 +1,44 @@
+package pool
+
+import "time"
+
+// EventKind says what happened.
+type EventKind int
+
+// The kinds of events. New ones are added at the end.
+const (
+	WorkerStarted EventKind = iota + 1 // said hello
+	WorkerReady                        // ran its initializer
+	WorkerLeft                         // was told to leave, and left
+	WorkerLost                         // ended by itself, or was ended for a fault; Err says how
+	WorkersFewer                       // the machine has no room for one more worker; Err says why
+	CallFinished                       // its result was consumed; Result says how
+)
+
+// Event is one line of the pool's story: logs, the progress bar and reports are
+// listeners on it. Fields that do not belong to a kind are zero.
+type Event struct {
+	Kind   EventKind
+	Time   time.Time
+	Slot   int
+	Pid    int
+	Err    error
+	Result *Result // without its value
+}
+
+// tell is the goroutine that calls the listener. It ends when the events do.
+func tell(events *mailbox[Event], listen func(Event)) {
+	var spare []Event
+	for {
+		list, open := events.wait(spare)
+		if !open {
+			return
+		}
+		for i := range list {
+			if listen != nil {
+				listen(list[i])
+			}
+		}
+		spare = list
+	}
+}

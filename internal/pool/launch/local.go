@@ -1,0 +1,172 @@
+// Package launch starts workers. Local starts them on this machine; another
+// launcher would start them elsewhere. Parent only.
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"gpool/internal/pool"
+	"gpool/internal/session"
+)
+
+// Local launches worker processes on this machine, each as the leader of a session
+// of its own: the terminal's Ctrl-C and Ctrl-Z reach the parent alone, a command
+// that asks the terminal a question fails instead of being stopped in the
+// background, and whatever a worker has started can be found when it dies.
+type Local struct {
+	Path string   // the program
+	Args []string // its arguments, without the name
+	Env  []string // its environment; nil is this process's own
+	Dir  string   // its directory; empty is this process's own
+}
+
+// Self launches this program again, with the given arguments. On Linux it is the
+// very file that runs, also after an upgrade has replaced it on the disk.
+func Self(args ...string) (*Local, error) {
+	path := "/proc/self/exe"
+	if _, err := os.Stat(path); err != nil {
+		if path, err = os.Executable(); err != nil {
+			return nil, fmt.Errorf("find this program to start workers with it: %w", err)
+		}
+	}
+	return &Local{Path: path, Args: args}, nil
+}
+
+// drainTime is how long the output of a worker that has ended is still read: what
+// it wrote is in the pipes already, and a child that it left behind may hold them
+// open for ever.
+const drainTime = 200 * time.Millisecond
+
+// Launch starts one worker. Any goroutine may call it.
+func (l *Local) Launch(slot int) (pool.Process, error) {
+	var p pipes
+	in, out, errs := p.make(), p.make(), p.make()
+	if p.err != nil {
+		p.close()
+		return nil, fmt.Errorf("make pipes for worker %d: %w", slot, p.err)
+	}
+	cmd := &exec.Cmd{
+		Path: l.Path, Args: append([]string{l.Path}, l.Args...), Env: l.Env, Dir: l.Dir,
+		Stdin: in.r, Stdout: out.w, Stderr: errs.w,
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	if err := cmd.Start(); err != nil {
+		p.close()
+		return nil, fmt.Errorf("start worker %d: %w", slot, err)
+	}
+	in.r.Close()
+	out.w.Close()
+	errs.w.Close()
+	return &local{cmd: cmd, in: in.w, out: out.r, errs: errs.r}, nil
+}
+
+type pipe struct{ r, w *os.File }
+
+// pipes keeps the first error, so that making three needs one check.
+type pipes struct {
+	list []pipe
+	err  error
+}
+
+func (p *pipes) make() (made pipe) {
+	if p.err != nil {
+		return made
+	}
+	if made.r, made.w, p.err = os.Pipe(); p.err == nil {
+		p.list = append(p.list, made)
+	}
+	return made
+}
+
+func (p *pipes) close() {
+	for _, made := range p.list {
+		made.r.Close()
+		made.w.Close()
+	}
+}
+
+// local is a worker process on this machine.
+type local struct {
+	cmd           *exec.Cmd
+	in, out, errs *os.File
+
+	mu   sync.Mutex // guards gone; held while the process is signalled or reaped
+	gone bool
+}
+
+func (p *local) Pid() int            { return p.cmd.Process.Pid }
+func (p *local) Stderr() io.Reader   { return closing{p.errs} }
+func (p *local) Frames() pool.Stream { return frames{closing{p.out}, p.in} }
+
+func (p *local) Signal(s syscall.Signal) error { return p.cmd.Process.Signal(s) }
+
+// Kill ends the worker first, so that it cannot start anything more.
+func (p *local) Kill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.gone {
+		_ = p.cmd.Process.Kill()
+		session.Kill(p.Pid(), 0)
+	}
+}
+
+// Wait pairs with Launch. It holds an operating system thread.
+func (p *local) Wait() pool.Exit {
+	clean := ended(p.Pid())
+	p.mu.Lock()
+	if !clean {
+		// Its pid is still taken, so its session's id means its session.
+		session.Kill(p.Pid(), 0)
+	}
+	_ = p.cmd.Wait() // the state says it
+	p.gone = true
+	p.mu.Unlock()
+	late := time.Now().Add(drainTime)
+	_ = p.out.SetReadDeadline(late)
+	_ = p.errs.SetReadDeadline(late)
+	return exit(p.cmd.ProcessState)
+}
+
+func exit(state *os.ProcessState) pool.Exit {
+	if state == nil { // somebody else has waited for it
+		return pool.Exit{Code: -1}
+	}
+	e := pool.Exit{Code: state.ExitCode()}
+	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		e.Signal = ws.Signal()
+	}
+	if usage, ok := state.SysUsage().(*syscall.Rusage); ok {
+		e.MaxRSS = maxRSS(usage)
+	}
+	return e
+}
+
+// frames is the connection of a worker: its stdin and stdout.
+type frames struct {
+	io.Reader
+	in *os.File
+}
+
+func (f frames) Write(b []byte) (int, error) { return f.in.Write(b) }
+func (f frames) CloseWrite() error           { return f.in.Close() }
+
+// closing closes a file at its end, which is when its only reader is done with it.
+type closing struct{ file *os.File }
+
+func (c closing) Read(b []byte) (int, error) {
+	n, err := c.file.Read(b)
+	if err != nil {
+		_ = c.file.Close()
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) { // see drainTime
+		err = io.EOF
+	}
+	return n, err
+}

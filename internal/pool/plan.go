@@ -1,0 +1,493 @@
+package pool
+
+import (
+	"fmt"
+	"time"
+)
+
+// How the plan paces work. Calls are handed out ahead of need, so that a worker
+// never idles for a round trip, but only so many as it will have begun in a moment.
+const (
+	chunkTime    = 20 * time.Millisecond // a chunk of the pool's own choice takes about this long
+	lookahead    = 5 * time.Millisecond  // a worker has more before it only if it is through in this time
+	stuckTime    = 10 * time.Millisecond // a worker that is busier than this may lose what waits before it
+	maxAhead     = 128                   // chunks that wait before one worker
+	maxStarts    = 3                     // failed starts in a row on one slot that fail the pool
+	heldBytes    = 16 << 20              // payloads that may be in memory beyond one
+	defaultAhead = 1024                  // default of Job.Window
+)
+
+// plan is the pool's memory: what waits, what runs, what is done. It has no
+// goroutine, clock or I/O; the time is an argument. The loop owns it.
+type plan struct {
+	slots    []slotPlan
+	maxCalls int // calls per worker, 0 for no limit
+	jobs     []*jobPlan
+	turn     int // which job is asked first for its next chunk
+}
+
+// slotState is where a slot is in its worker's life.
+type slotState int
+
+const (
+	slotEmpty    slotState = iota // no worker
+	slotStarting                  // launched, not ready
+	slotReady                     // takes calls
+	slotLeaving                   // takes none; finishes what it has
+	slotClosed                    // never used again
+)
+
+type slotPlan struct {
+	state    slotState
+	flights  []flight // in the order in which the worker runs them
+	calls    int      // in flights and not finished
+	quota    int      // calls that this worker may still be sent; -1 for no limit
+	nextID   uint64
+	fails    int       // starts that failed in a row
+	moved    time.Time // when it was last sent a call while idle, or finished one
+	recalled bool      // asked to give back what waits, and has not answered
+}
+
+// flight is a chunk that was sent to a worker.
+type flight struct {
+	job     *jobPlan
+	id      uint64 // of calls[0] on the worker's connection
+	calls   []Call // those that are not finished
+	attempt int
+}
+
+// chunk is what the plan wants sent to a worker now.
+type chunk struct {
+	flight
+	slot int // index, from 0
+	last bool
+}
+
+// segment is a run of consecutive waiting calls.
+type segment struct {
+	calls   []Call
+	attempt int
+}
+
+// jobPlan is what the plan knows of a job.
+type jobPlan struct {
+	running   *Running
+	chunkSize int // 0 for the pool's choice
+	bound     int // of the pool's choice
+	window    int // 0 for none
+	waiting   []segment
+	waits     int    // calls in waiting
+	flying    int    // calls in flights
+	pulled    uint64 // calls that came from the source
+	consumed  uint64 // calls whose results were consumed
+	bytes     int    // payloads of pulled and not consumed calls
+	inputDone bool
+	halted    bool // nothing of it is begun any more
+	paused    bool // the consumer is behind
+	mean      time.Duration
+}
+
+func newPlan(workers, maxCalls int) *plan {
+	return &plan{slots: make([]slotPlan, workers), maxCalls: maxCalls}
+}
+
+// add takes a job in.
+func (p *plan) add(r *Running) *jobPlan {
+	workers := len(p.slots)
+	j := &jobPlan{running: r, chunkSize: r.job.ChunkSize, window: r.job.Window, bound: 1}
+	if r.job.Total > 0 {
+		j.bound = (r.job.Total + 4*workers - 1) / (4 * workers) // Python's Pool._map_async
+	}
+	if j.window == 0 {
+		j.window = max(defaultAhead, 4*workers*max(j.chunkSize, 1))
+	}
+	if r.job.Order == Collected {
+		j.window = 0
+	}
+	p.jobs = append(p.jobs, j)
+	return j
+}
+
+// remove forgets a job that is over.
+func (p *plan) remove(j *jobPlan) {
+	for i, other := range p.jobs {
+		if other == j {
+			p.jobs = append(p.jobs[:i], p.jobs[i+1:]...)
+			return
+		}
+	}
+}
+
+// push takes calls from the source and numbers them. Those that are failed already
+// are returned and not planned.
+func (j *jobPlan) push(calls []Call) (failed []Call) {
+	good := calls[:0:0]
+	for i := range calls {
+		c := &calls[i]
+		j.pulled++
+		c.Seq = j.pulled
+		j.bytes += len(c.Payload)
+		if c.Err != nil {
+			failed = append(failed, *c)
+		}
+	}
+	if failed == nil {
+		good = calls
+	} else {
+		// Chunks hold consecutive calls, so a gap begins a new segment.
+		for _, c := range calls {
+			if c.Err != nil {
+				j.wait(good, 1)
+				good = nil
+				continue
+			}
+			good = append(good, c)
+		}
+	}
+	j.wait(good, 1)
+	return failed
+}
+
+// wait puts calls at the end of the queue.
+func (j *jobPlan) wait(calls []Call, attempt int) {
+	if len(calls) > 0 {
+		j.waiting = append(j.waiting, segment{calls, attempt})
+		j.waits += len(calls)
+	}
+}
+
+// waitFirst puts calls that come back before all others.
+func (j *jobPlan) waitFirst(calls []Call, attempt int) {
+	if len(calls) > 0 {
+		j.waiting = append([]segment{{calls, attempt}}, j.waiting...)
+		j.waits += len(calls)
+	}
+}
+
+// wants returns how many calls should be pulled from the source now. It asks for
+// twice what the workers can be given, when half of that has gone: often enough
+// that none starves, seldom enough that a batch is worth its trip.
+func (p *plan) wants(j *jobPlan) int {
+	if j.inputDone || j.paused {
+		return 0
+	}
+	target := 2 * len(p.slots) * max(j.size(len(p.slots)), j.depth())
+	if 2*j.waits > target {
+		return 0
+	}
+	n := target - j.waits
+	under := j.pulled - j.consumed
+	if j.window > 0 {
+		if under >= uint64(j.window) {
+			return 0
+		}
+		n = min(n, j.window-int(under))
+	}
+	if j.bytes >= heldBytes && under > 0 {
+		return 0
+	}
+	return n
+}
+
+// depth is how many calls a worker may have before it.
+func (j *jobPlan) depth() int {
+	if j.mean == 0 {
+		return 1
+	}
+	return int(max(1, min(lookahead/j.mean+1, maxAhead)))
+}
+
+// size is how many calls the next chunk should have.
+func (j *jobPlan) size(workers int) int {
+	if j.chunkSize > 0 {
+		return j.chunkSize
+	}
+	n := 1
+	if j.mean > 0 {
+		n = int(min(chunkTime/j.mean+1, time.Duration(j.bound)))
+	}
+	if j.inputDone { // towards the end ever smaller, so that all workers end together
+		n = min(n, (j.waits+2*workers-1)/(2*workers))
+	}
+	return max(n, 1)
+}
+
+// room reports whether a slot can be sent one more chunk of j.
+func (s *slotPlan) room(j *jobPlan) bool {
+	if s.state != slotReady {
+		return false
+	}
+	if s.calls == 0 {
+		return true
+	}
+	return j.mean > 0 && time.Duration(s.calls)*j.mean < lookahead && len(s.flights) < maxAhead
+}
+
+// next cuts the next chunk that should be sent, or returns false. The slot with the
+// least before it comes first, so no call waits while a worker is free.
+func (p *plan) next(now time.Time) (chunk, bool) {
+	j := p.nextJob()
+	if j == nil {
+		return chunk{}, false
+	}
+	best := -1
+	for i := range p.slots {
+		s := &p.slots[i]
+		if s.room(j) && (best < 0 || s.calls < p.slots[best].calls) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return chunk{}, false
+	}
+	s := &p.slots[best]
+	n := j.size(len(p.slots))
+	if s.quota >= 0 {
+		n = min(n, s.quota)
+	}
+	f := j.cut(n)
+	f.id = s.nextID
+	s.nextID += uint64(len(f.calls))
+	if s.calls == 0 {
+		s.moved = now
+	}
+	s.flights = append(s.flights, f)
+	s.calls += len(f.calls)
+	j.flying += len(f.calls)
+	if s.quota > 0 {
+		s.quota -= len(f.calls)
+	}
+	if s.quota == 0 {
+		s.state = slotLeaving
+	}
+	return chunk{flight: f, slot: best, last: s.quota == 0}, true
+}
+
+// nextJob goes round the jobs that have something to send.
+func (p *plan) nextJob() *jobPlan {
+	for range p.jobs {
+		p.turn++
+		if j := p.jobs[p.turn%len(p.jobs)]; j.waits > 0 && !j.idle() {
+			return j
+		}
+	}
+	return nil
+}
+
+// cut takes up to n consecutive calls off the queue.
+func (j *jobPlan) cut(n int) flight {
+	s := &j.waiting[0]
+	n = min(n, len(s.calls))
+	f := flight{job: j, calls: s.calls[:n:n], attempt: s.attempt}
+	s.calls = s.calls[n:]
+	if len(s.calls) == 0 {
+		j.waiting[0] = segment{}
+		j.waiting = j.waiting[1:]
+	}
+	j.waits -= n
+	return f
+}
+
+// head returns the call that a slot's worker runs, or nil if it has none.
+func (s *slotPlan) head() *flight {
+	if len(s.flights) == 0 {
+		return nil
+	}
+	return &s.flights[0]
+}
+
+// finish books n finished calls of a slot, of which the first has the given id, and
+// calls book for each. A worker answers in the order in which it was asked; anything
+// else is a broken worker.
+func (p *plan) finish(slot int, id uint64, n int, now time.Time, book func(j *jobPlan, c *Call, attempt, index int)) error {
+	s := &p.slots[slot]
+	for i := range n {
+		f := s.head()
+		if f == nil || f.id != id+uint64(i) {
+			return fmt.Errorf("it answered call %d, which it was not running", id+uint64(i))
+		}
+		c := &f.calls[0]
+		f.calls = f.calls[1:]
+		f.id++
+		s.calls--
+		f.job.flying--
+		j, attempt := f.job, f.attempt
+		if len(f.calls) == 0 {
+			s.flights[0] = flight{}
+			s.flights = s.flights[1:]
+		}
+		book(j, c, attempt, i)
+	}
+	s.moved = now
+	return nil
+}
+
+// took tells the plan how long n calls took, for the size of the next chunks. One
+// slow call among fast ones weighs an eighth.
+func (j *jobPlan) took(n int, elapsed time.Duration) {
+	each := max(elapsed/time.Duration(n), 1)
+	if j.mean == 0 {
+		j.mean = each
+		return
+	}
+	weight := time.Duration(min(n, 8))
+	j.mean += (each - j.mean) * weight / 8
+	j.mean = max(j.mean, 1)
+}
+
+// returned books that a worker gave back the n calls from id on, which are the last
+// of those before it.
+func (p *plan) returned(slot int, id uint64, n int) error {
+	s := &p.slots[slot]
+	s.recalled = false
+	for n > 0 {
+		last := len(s.flights) - 1
+		if last < 0 {
+			return fmt.Errorf("it gave back %d calls that it did not have", n)
+		}
+		f := &s.flights[last]
+		back := min(n, len(f.calls))
+		keep := len(f.calls) - back
+		if last == 0 && keep == 0 && n > back || f.id+uint64(keep) < id {
+			return fmt.Errorf("it gave back call %d, which it was not asked for", id)
+		}
+		f.job.waitFirst(f.calls[keep:], f.attempt)
+		f.job.flying -= back
+		s.calls -= back
+		n -= back
+		f.calls = f.calls[:keep]
+		if keep == 0 {
+			s.flights = s.flights[:last]
+		}
+	}
+	return nil
+}
+
+// lose empties a slot whose worker has ended. The call that it ran is returned as
+// the victim; those that had not begun go back free of charge.
+func (p *plan) lose(slot int) (victim *flight) {
+	s := &p.slots[slot]
+	for i := len(s.flights) - 1; i >= 0; i-- {
+		f := s.flights[i]
+		f.job.flying -= len(f.calls)
+		if i == 0 {
+			first := f
+			first.calls = f.calls[:1]
+			victim = &first
+			f.calls = f.calls[1:]
+		}
+		f.job.waitFirst(f.calls, f.attempt)
+	}
+	fails := s.fails
+	closed := s.state == slotClosed
+	*s = slotPlan{fails: fails}
+	if closed {
+		s.state = slotClosed
+	}
+	return victim
+}
+
+// started books that a slot's worker is being started.
+func (p *plan) started(slot int) {
+	s := &p.slots[slot]
+	s.state, s.nextID, s.quota = slotStarting, 1, -1
+	if p.maxCalls > 0 {
+		s.quota = p.maxCalls
+	}
+}
+
+// ready books that a worker takes calls.
+func (p *plan) ready(slot int) {
+	p.slots[slot].state = slotReady
+	p.slots[slot].fails = 0
+}
+
+// notStarted books a failed start, and reports whether the slot has failed too often.
+func (p *plan) notStarted(slot int) bool {
+	p.slots[slot].fails++
+	return p.slots[slot].fails >= maxStarts
+}
+
+// close takes a slot out of use and returns how many are left.
+func (p *plan) close(slot int) int {
+	p.slots[slot] = slotPlan{state: slotClosed}
+	left := 0
+	for i := range p.slots {
+		if p.slots[i].state != slotClosed {
+			left++
+		}
+	}
+	return left
+}
+
+// toStart returns the next slot whose worker should be started: one worker for each
+// call that waits and has no free worker.
+func (p *plan) toStart() (int, bool) {
+	waits, free, empty := 0, 0, -1
+	for _, j := range p.jobs {
+		if !j.idle() {
+			waits += j.waits
+		}
+	}
+	for i := range p.slots {
+		switch s := &p.slots[i]; {
+		case s.state == slotEmpty && empty < 0:
+			empty = i
+		case s.state == slotStarting, s.state == slotReady && s.calls == 0:
+			free++
+		}
+	}
+	return empty, empty >= 0 && waits > free
+}
+
+// toRecall returns a slot that should give back what waits before its worker, from
+// the id on, because another worker is free and nothing else waits: so a slow call
+// never traps others behind it. If it is too early for that, when to ask again.
+func (p *plan) toRecall(now time.Time) (slot int, id uint64, again time.Time, ok bool) {
+	free := false
+	for i := range p.slots {
+		s := &p.slots[i]
+		free = free || s.state == slotReady && s.calls == 0 || s.state == slotEmpty
+	}
+	if !free {
+		return 0, 0, again, false
+	}
+	for _, j := range p.jobs {
+		if j.waits > 0 && !j.idle() {
+			return 0, 0, again, false
+		}
+	}
+	for i := range p.slots {
+		s := &p.slots[i]
+		f := s.head()
+		if f == nil || s.calls < 2 || s.recalled || f.job.idle() || (s.state != slotReady && s.state != slotLeaving) {
+			continue
+		}
+		due := s.moved.Add(stuckTime)
+		if time.Duration(s.calls)*f.job.mean >= 2*lookahead {
+			due = s.moved // there is much to do, and somebody free to do it
+		}
+		if !due.After(now) {
+			s.recalled = true
+			return i, f.id + 1, again, true
+		}
+		if again.IsZero() || due.Before(again) {
+			again = due
+		}
+	}
+	return 0, 0, again, false
+}
+
+// idle reports whether the job's calls are not begun at present.
+func (j *jobPlan) idle() bool { return j.paused || j.halted }
+
+// halt ends the input of a job for good and returns what waits: it will not be run.
+// Calls that come back from workers afterwards are taken by calling it again.
+func (j *jobPlan) halt() []segment {
+	waiting := j.waiting
+	j.waiting, j.waits, j.inputDone, j.halted = nil, 0, true, true
+	return waiting
+}
+
+// over reports whether every call of the job has its result.
+func (j *jobPlan) over() bool { return j.inputDone && j.waits == 0 && j.flying == 0 }

@@ -1,0 +1,97 @@
+// Package shelf keeps bytes until they are needed: a little in memory, the rest in
+// one temporary file. Parent only.
+package shelf
+
+import (
+	"errors"
+	"fmt"
+	"os"
+)
+
+// Shelf keeps pieces of output until their turn comes. Its file has no name, so that
+// nothing is left of it however the process ends. One goroutine.
+type Shelf struct {
+	Limit int // bytes that may be kept in memory; more goes to disk
+
+	memory int
+	file   *os.File
+	end    int64 // where the next piece goes
+	live   int64 // bytes of the file that are still needed
+	buf    []byte
+}
+
+// Piece is what was put on a shelf at once.
+type Piece struct {
+	data []byte // nil if it is in the file
+	at   int64
+	n    int
+}
+
+// Put keeps data, which must not be changed any more.
+func (s *Shelf) Put(data []byte) (Piece, error) {
+	if s.memory+len(data) <= s.Limit {
+		s.memory += len(data)
+		return Piece{data: data, n: len(data)}, nil
+	}
+	if s.file == nil {
+		file, err := os.CreateTemp("", "gpool-*")
+		if err != nil {
+			return Piece{}, fmt.Errorf("make a temporary file for output that must wait (TMPDIR chooses where): %w", err)
+		}
+		if err := os.Remove(file.Name()); err != nil {
+			return Piece{}, errors.Join(fmt.Errorf("unlink a temporary file: %w", err), file.Close())
+		}
+		s.file = file
+	}
+	if _, err := s.file.WriteAt(data, s.end); err != nil {
+		return Piece{}, fmt.Errorf("keep output that must wait in a temporary file in %s (TMPDIR chooses where): %w", os.TempDir(), err)
+	}
+	p := Piece{at: s.end, n: len(data)}
+	s.end += int64(len(data))
+	s.live += int64(len(data))
+	return p, nil
+}
+
+// Take hands a piece over to use, in blocks that are valid during the call, and
+// frees it. Pieces may be taken in any order, each once.
+func (s *Shelf) Take(p Piece, use func([]byte) error) error {
+	if p.n == 0 || p.data != nil {
+		s.memory -= p.n
+		return use(p.data)
+	}
+	defer s.free(p)
+	if s.buf == nil {
+		s.buf = make([]byte, 256<<10)
+	}
+	for at, left := p.at, p.n; left > 0; {
+		block := s.buf[:min(left, len(s.buf))]
+		if _, err := s.file.ReadAt(block, at); err != nil {
+			return fmt.Errorf("read back output that was kept in a temporary file: %w", err)
+		}
+		if err := use(block); err != nil {
+			return err
+		}
+		at, left = at+int64(len(block)), left-len(block)
+	}
+	return nil
+}
+
+// free gives the disk space of a piece back: of the whole file when nothing in it is
+// needed any more, which is the usual case, else of the piece where the file system
+// can have holes.
+func (s *Shelf) free(p Piece) {
+	s.live -= int64(p.n)
+	if s.live == 0 {
+		s.end = 0
+		_ = s.file.Truncate(0)
+		return
+	}
+	punchHole(s.file, p.at, int64(p.n))
+}
+
+// Close gives everything up that is still on the shelf.
+func (s *Shelf) Close() {
+	if s.file != nil {
+		_ = s.file.Close() // without a name: nothing can be lost
+	}
+}

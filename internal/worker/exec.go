@@ -1,0 +1,429 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gpool/internal/command"
+	"gpool/internal/ipc"
+	"gpool/internal/session"
+)
+
+// Commands is the built-in task exec: it runs one command at a time, each in a
+// process group of its own with /dev/null on its stdin, and streams what it prints.
+// A call ends when its command ends, also if processes that the command left
+// behind still hold its output open.
+//
+// It talks to the system below os/exec: one poll over both streams and the end of
+// the process, in the runner's own thread, where os/exec would take two goroutines
+// and four thread switches a command.
+type Commands struct {
+	environ []string // the worker's own, without the variables set for each call
+	null    *os.File
+	buf     []byte
+
+	// What the common value of the last call said. Calls of a job share it, so it
+	// is parsed once and not once a call.
+	common   []byte
+	spec     command.Spec
+	template *command.Template
+	encoder  *ipc.Encoder
+
+	mu     sync.Mutex // guards what follows; held while a command is being started
+	pid    int        // of the running command, which leads a group of the same id
+	closed bool       // no command may be started any more
+}
+
+// pieceSize is how much of a command's output travels in one frame. It is half of
+// what a pipe holds, so the next piece gathers while this one is on its way.
+const pieceSize = 32 << 10
+
+// NewCommands returns the task exec for a worker of this process's environment.
+func NewCommands() (*Commands, error) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return nil, fmt.Errorf("open %s for the commands' input: %w", os.DevNull, err)
+	}
+	return &Commands{
+		environ: outerEnvironment(),
+		null:    null,
+		buf:     make([]byte, pieceSize),
+		encoder: ipc.NewEncoder(),
+	}, nil
+}
+
+// outerEnvironment leaves out what an outer gpool has set for its own call.
+func outerEnvironment() []string {
+	return slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		for _, name := range callVariables {
+			if strings.HasPrefix(kv, name) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+var callVariables = []string{"GPOOL_SEQ=", "GPOOL_SLOT=", "GPOOL_ATTEMPT=", "PARALLEL_SEQ=", "PARALLEL_JOBSLOT="}
+
+// Run is the task: common is a command.Spec, payload a command.Row, the value a
+// command.Status. A command that exits with another code than 0 is a failure with
+// its Status as data; one that could not be started is NotRun.
+func (x *Commands) Run(ctx context.Context, c *Call) ([]byte, error) {
+	if err := x.prepare(c.Common); err != nil {
+		return nil, &Failure{Code: ipc.NotRun, Message: err.Error()}
+	}
+	var row command.Row
+	var err error
+	if len(c.Payload) > 0 {
+		if row, err = command.DecodeRow(c.Payload); err != nil {
+			return nil, &Failure{Code: ipc.NotRun, Message: err.Error()}
+		}
+	}
+	argv, err := x.template.Render(command.Values{Row: row, Seq: c.Seq, Slot: c.Slot})
+	if err != nil {
+		return nil, &Failure{Code: ipc.NotRun, Message: err.Error()}
+	}
+	p, err := x.start(ctx, argv, c)
+	if err != nil {
+		return nil, x.notStarted(argv, err)
+	}
+	c.OnSignal(x.Signal)
+	copyErr := p.copyOutput(ctx, c, x.buf)
+	return x.finished(p.wait(), copyErr)
+}
+
+func (x *Commands) prepare(common []byte) error {
+	if x.template != nil && bytes.Equal(common, x.common) {
+		return nil
+	}
+	spec, err := command.DecodeSpec(common)
+	if err != nil {
+		return err
+	}
+	if x.template, err = command.Parse(spec); err != nil {
+		return err
+	}
+	x.spec, x.common = spec, bytes.Clone(common)
+	return nil
+}
+
+// process is a running command. The runner alone uses it.
+type process struct {
+	owner       *Commands
+	pid, exitFD int
+	out, err    int // read ends, -1 once closed
+	leaked      bool
+	reaped      bool
+	status      command.Status // once reaped
+}
+
+func (x *Commands) start(ctx context.Context, argv []string, c *Call) (*process, error) {
+	path, err := x.lookUp(argv[0])
+	if err != nil {
+		return nil, err
+	}
+	env := x.environment(c)
+	for pause := 10 * time.Millisecond; ; pause *= 2 {
+		p, err := x.fork(path, argv, env)
+		if errors.Is(err, syscall.ENOEXEC) { // a script without a first line
+			path, argv = "/bin/sh", append([]string{"sh", path}, argv[1:]...)
+			p, err = x.fork(path, argv, env)
+		}
+		if !errors.Is(err, syscall.EAGAIN) || pause > time.Second {
+			return p, err
+		}
+		// The machine has no room for one more process at the moment.
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// lookUp finds the program, as seen from the directory in which it will run.
+func (x *Commands) lookUp(name string) (string, error) {
+	if x.spec.Path != "" && x.spec.Mode == command.Direct {
+		return x.spec.Path, nil
+	}
+	path, err := exec.LookPath(name)
+	if err != nil && strings.Contains(name, "/") && x.spec.Dir != "" && !filepath.IsAbs(name) {
+		path, err = exec.LookPath(filepath.Join(x.spec.Dir, name))
+	}
+	var lookup *exec.Error
+	if errors.As(err, &lookup) {
+		err = lookup.Err
+	}
+	return path, err
+}
+
+func (x *Commands) environment(c *Call) []string {
+	env := make([]string, 0, len(x.environ)+len(x.spec.Env)+5)
+	env = append(env, x.environ...)
+	slot := strconv.Itoa(c.Slot)
+	env = append(env, "GPOOL_SLOT="+slot, "PARALLEL_JOBSLOT="+slot)
+	if c.ID != 0 { // the initializer belongs to no call
+		seq := strconv.FormatUint(c.Seq, 10)
+		env = append(env, "GPOOL_SEQ="+seq, "PARALLEL_SEQ="+seq, "GPOOL_ATTEMPT="+strconv.Itoa(c.Attempt))
+	}
+	return append(env, x.spec.Env...)
+}
+
+// fork starts the command with fresh pipes. The lock is held from before the fork
+// until the pid is known, so that an orphaned worker cannot miss it.
+func (x *Commands) fork(path string, argv, env []string) (*process, error) {
+	outR, outW, err := newPipe()
+	if err != nil {
+		return nil, fmt.Errorf("make a pipe for its output: %w", err)
+	}
+	errR, errW, err := newPipe()
+	if err != nil {
+		unix.Close(outR)
+		unix.Close(outW)
+		return nil, fmt.Errorf("make a pipe for its output: %w", err)
+	}
+	attr := &syscall.ProcAttr{
+		Dir:   x.spec.Dir,
+		Env:   env,
+		Files: []uintptr{x.null.Fd(), uintptr(outW), uintptr(errW)},
+	}
+	p := &process{owner: x, exitFD: -1, out: outR, err: errR}
+	x.mu.Lock()
+	if x.closed {
+		err = ErrOrphaned
+	} else {
+		p.pid, p.exitFD, err = startProcess(path, argv, attr)
+		x.pid = p.pid
+	}
+	x.mu.Unlock()
+	unix.Close(outW)
+	unix.Close(errW)
+	if err != nil {
+		p.close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *process) close() {
+	for _, fd := range []*int{&p.out, &p.err, &p.exitFD} {
+		if *fd >= 0 {
+			unix.Close(*fd)
+			*fd = -1
+		}
+	}
+}
+
+// askInterval is how often the end of a command is asked for where the system has
+// no descriptor of it.
+const askInterval = 20 // milliseconds
+
+// copyOutput sends what the command prints until it has ended and nothing more is
+// in its pipes. It returns an error when the output could not be handed on.
+func (p *process) copyOutput(ctx context.Context, c *Call, buf []byte) (err error) {
+	fds := []unix.PollFd{
+		{Fd: int32(p.out), Events: unix.POLLIN},
+		{Fd: int32(p.err), Events: unix.POLLIN},
+		{Fd: int32(p.exitFD), Events: unix.POLLIN}, // poll passes over -1
+	}
+	wait := -1
+	if p.exitFD < 0 {
+		wait = askInterval
+	}
+	for p.out >= 0 || p.err >= 0 {
+		n, pollErr := unix.Poll(fds, wait)
+		if pollErr == unix.EINTR {
+			continue
+		}
+		if pollErr != nil {
+			return fmt.Errorf("wait for its output: %w", pollErr)
+		}
+		read := p.readable(ctx, c, &p.out, &fds[0], ipc.Stdout, buf, &err)
+		read = p.readable(ctx, c, &p.err, &fds[1], ipc.Stderr, buf, &err) || read
+		ended := fds[2].Revents != 0 || (p.exitFD < 0 && n == 0 && p.reap())
+		if ended && !read && (p.out >= 0 || p.err >= 0) {
+			// It is gone, its pipes are empty, and somebody still holds them.
+			p.leaked = true
+			break
+		}
+	}
+	return err
+}
+
+// readable reads once from a stream that poll named, and closes it at its end.
+func (p *process) readable(ctx context.Context, c *Call, fd *int, poll *unix.PollFd, s ipc.Stream, buf []byte, failed *error) bool {
+	if poll.Revents == 0 || *fd < 0 {
+		return false
+	}
+	n, err := unix.Read(*fd, buf)
+	if err == unix.EINTR {
+		return true
+	}
+	if n <= 0 {
+		unix.Close(*fd)
+		*fd, poll.Fd = -1, -1
+		return false
+	}
+	if *failed == nil {
+		*failed = c.Output(ctx, s, buf[:n])
+	}
+	return true
+}
+
+// reap waits for the command if it has ended, and reports whether it has. The pid is
+// forgotten under the lock that Signal takes, so that no signal can reach a process
+// that has got the same pid since.
+func (p *process) reap() bool {
+	x := p.owner
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !p.reaped {
+		var ws syscall.WaitStatus
+		var usage syscall.Rusage
+		got, err := syscall.Wait4(p.pid, &ws, syscall.WNOHANG, &usage)
+		if got != p.pid && (err == nil || err == syscall.EINTR) {
+			return false
+		}
+		p.reaped, x.pid = true, 0
+		p.status = newStatus(ws, usage)
+	}
+	return true
+}
+
+// wait returns how the command ended, once it has.
+func (p *process) wait() command.Status {
+	if p.exitFD >= 0 {
+		fds := []unix.PollFd{{Fd: int32(p.exitFD), Events: unix.POLLIN}}
+		for {
+			if _, err := unix.Poll(fds, -1); err != unix.EINTR {
+				break
+			}
+		}
+	}
+	for !p.reap() {
+		time.Sleep(time.Millisecond) // only where there is no exitFD
+	}
+	p.close()
+	p.status.Leaked = p.leaked
+	return p.status
+}
+
+func newStatus(ws syscall.WaitStatus, usage syscall.Rusage) command.Status {
+	status := command.Status{
+		Exit:   ws.ExitStatus(),
+		MaxRSS: maxRSS(usage),
+		User:   int(usage.Utime.Nano() / 1000),
+		System: int(usage.Stime.Nano() / 1000),
+	}
+	if ws.Signaled() {
+		status.Signal = int(ws.Signal())
+		status.Exit = 128 + status.Signal
+	}
+	return status
+}
+
+func (x *Commands) finished(status command.Status, copyErr error) ([]byte, error) {
+	x.encoder.Reset()
+	status.Append(x.encoder)
+	data := x.encoder.Copy()
+	switch {
+	case copyErr != nil && errors.Is(copyErr, errCancelled):
+		return nil, &Failure{Code: ipc.Cancelled, Message: copyErr.Error(), Data: data}
+	case copyErr != nil:
+		return nil, &Failure{Code: ipc.Failed, Message: copyErr.Error(), Data: data}
+	case status.Signal != 0:
+		return nil, &Failure{Code: ipc.Failed, Message: "killed by " + signalName(status.Signal), Data: data}
+	case status.Exit != 0:
+		return nil, &Failure{Code: ipc.Failed, Message: "exit status " + strconv.Itoa(status.Exit), Data: data}
+	}
+	return data, nil
+}
+
+func signalName(n int) string {
+	if name := unix.SignalName(syscall.Signal(n)); name != "" {
+		return "signal " + strconv.Itoa(n) + " (" + name + ")"
+	}
+	return "signal " + strconv.Itoa(n)
+}
+
+// notStarted explains why a command could not be started, with the exit code that
+// a shell would give.
+func (x *Commands) notStarted(argv []string, err error) error {
+	status := command.Status{Exit: 126}
+	hint := ""
+	switch {
+	case errors.Is(err, errCancelled), errors.Is(err, ErrOrphaned):
+		return &Failure{Code: ipc.Cancelled, Message: err.Error()}
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, exec.ErrNotFound):
+		status.Exit = 127
+	case errors.Is(err, syscall.E2BIG):
+		size := 0
+		for _, a := range argv {
+			size += len(a) + 1
+		}
+		hint = fmt.Sprintf(": its arguments take %d bytes; hand long items over in a file", size)
+	case errors.Is(err, syscall.EAGAIN):
+		hint = ": the limit of processes is reached; use fewer workers (-j) or raise it (ulimit -u)"
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		hint = ": the limit of open files is reached; use fewer workers (-j) or raise it (ulimit -n)"
+	}
+	x.encoder.Reset()
+	status.Append(x.encoder)
+	name := command.Quote(argv[0])
+	if len(name) > 200 {
+		name = name[:200] + "..."
+	}
+	return &Failure{Code: ipc.NotRun, Message: fmt.Sprintf("start %s: %v%s", name, err, hint), Data: x.encoder.Copy()}
+}
+
+// Signal sends sig to the group of the running command, if one runs. Any goroutine.
+func (x *Commands) Signal(sig syscall.Signal) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.pid > 0 {
+		_ = unix.Kill(-x.pid, sig)
+	}
+}
+
+// Kill ends the running command, and everything else that this worker has started
+// if it leads a session of its own. No command can be started afterwards.
+func (x *Commands) Kill() {
+	x.mu.Lock()
+	x.closed = true
+	if x.pid > 0 {
+		_ = unix.Kill(-x.pid, syscall.SIGKILL)
+	}
+	x.mu.Unlock()
+	if sid, ok := session.Own(); ok {
+		session.Kill(sid, os.Getpid())
+	}
+}
+
+// Suspend stops the running command and this process, and lets the command go on
+// when this process is continued. No command can start in between: the lock is held.
+func (x *Commands) Suspend() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.pid > 0 {
+		_ = unix.Kill(-x.pid, syscall.SIGSTOP)
+	}
+	_ = unix.Kill(os.Getpid(), syscall.SIGSTOP)
+	// The next line runs after SIGCONT.
+	if x.pid > 0 {
+		_ = unix.Kill(-x.pid, syscall.SIGCONT)
+	}
+}

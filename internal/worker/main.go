@@ -1,0 +1,53 @@
+// Package worker is the worker's half of gpool: it serves calls that arrive in
+// frames, keeps the frames apart from what tasks print, and holds the built-in task
+// exec. It runs in worker processes only.
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/term"
+
+	"gpool/internal/command"
+)
+
+// Main serves the built-in tasks on this process's stdin and stdout until the
+// parent is done with it, and returns the exit code. It must be the first thing
+// that the process does.
+func Main() int {
+	if term.IsTerminal(0) || term.IsTerminal(1) {
+		fmt.Fprintln(os.Stderr, "gpool worker: this verb speaks binary frames and is started by gpool itself; try gpool help")
+		return 2
+	}
+	in, out, err := Guard()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "gpool worker:", err)
+		return 3
+	}
+	commands, err := NewCommands()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "gpool worker:", err)
+		return 3
+	}
+	err = Serve(in, out, Config{
+		Tasks: Registry{command.ExecTask: commands.Run},
+		Orphaned: func() {
+			// The frames are closed by the exit, so nobody waits for a last word.
+			commands.Kill()
+			os.Exit(orphanedExit)
+		},
+		Suspend: commands.Suspend,
+	})
+	if err != nil && !errors.Is(err, ErrOrphaned) && !errors.Is(err, syscall.EPIPE) {
+		fmt.Fprintln(os.Stderr, "gpool worker:", err)
+		return 3
+	}
+	return 0
+}
+
+// orphanedExit is the exit code of a worker whose parent has gone. Nobody is left to
+// read it but a system log.
+const orphanedExit = 3

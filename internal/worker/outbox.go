@@ -1,0 +1,153 @@
+package worker
+
+import (
+	"sync"
+	"time"
+
+	"gpool/internal/ipc"
+)
+
+// When results leave (design: results that are ready together leave in one write).
+const (
+	flushBytes = 32 << 10
+	flushDelay = 2 * time.Millisecond
+	// A call that took longer than this pays for a write of its own, a few
+	// microseconds, so that a death of the worker costs no finished call.
+	flushElapsed = 200 * time.Microsecond
+)
+
+// outbox owns the worker's writing side: it gathers results and output and decides
+// when they leave. Any goroutine may use it; its lock is never held together with
+// another one.
+type outbox struct {
+	mu      sync.Mutex
+	w       *ipc.Writer
+	pending ipc.Result  // of consecutive calls, not yet encoded
+	timer   *time.Timer // flushes what waits while a call runs; nil when stopped
+	armed   bool
+	err     error // the first failed write; later ones are dropped
+}
+
+func newOutbox(w *ipc.Writer) *outbox {
+	o := &outbox{w: w}
+	o.timer = time.AfterFunc(time.Hour, o.flush)
+	o.timer.Stop()
+	return o
+}
+
+// stop ends the timer. Nothing is sent after it.
+func (o *outbox) stop() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.write()
+	o.timer.Stop()
+}
+
+// result adds the outcome of the call id, which ran from start for elapsed.
+func (o *outbox) result(id uint64, out ipc.Outcome, start time.Time, elapsed time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p := &o.pending
+	if n := len(p.Outcomes); n == 0 || id != p.ID+uint64(n) || elapsed >= flushElapsed {
+		o.encode()
+		p.ID, p.Start, p.Elapsed = id, start.UnixNano(), 0
+	}
+	p.Outcomes = append(p.Outcomes, out)
+	p.Elapsed = start.UnixNano() + int64(elapsed) - p.Start
+	if elapsed >= flushElapsed {
+		o.write()
+		return
+	}
+	o.gathered()
+}
+
+// output adds printed bytes, behind the results that came before them.
+func (o *outbox) output(m ipc.Output) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.encode()
+	o.w.Begin()
+	o.w.Output(m)
+	o.end()
+	o.gathered()
+}
+
+// send writes one message at once, behind everything that waits.
+func (o *outbox) send(encode func(*ipc.Writer)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.encode()
+	o.w.Begin()
+	encode(o.w)
+	o.end()
+	o.write()
+}
+
+// flush sends what waits.
+func (o *outbox) flush() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.write()
+}
+
+// gathered decides whether what waits leaves now or with the timer.
+func (o *outbox) gathered() {
+	waiting := o.w.Len() + 16*len(o.pending.Outcomes)
+	if n := len(o.pending.Outcomes); n > 0 {
+		waiting += len(o.pending.Outcomes[n-1].Data) * n
+	}
+	if waiting >= flushBytes {
+		o.write()
+		return
+	}
+	if !o.armed {
+		o.armed = true
+		o.timer.Reset(flushDelay)
+	}
+}
+
+// encode turns the pending results into a frame.
+func (o *outbox) encode() {
+	if len(o.pending.Outcomes) == 0 {
+		return
+	}
+	o.w.Begin()
+	o.w.Result(&o.pending)
+	o.end()
+	clear(o.pending.Outcomes)
+	o.pending.Outcomes = o.pending.Outcomes[:0]
+}
+
+// end closes a frame. A result that is too large to travel at all becomes the
+// failure of its call: the id is answered in any case.
+func (o *outbox) end() {
+	err := o.w.End()
+	if err == nil {
+		return
+	}
+	for i := range o.pending.Outcomes {
+		o.w.Begin()
+		o.w.Result(&ipc.Result{
+			ID:       o.pending.ID + uint64(i),
+			Outcomes: []ipc.Outcome{{Code: ipc.Failed, Message: "the result cannot be sent: " + err.Error()}},
+			Start:    o.pending.Start,
+		})
+		_ = o.w.End() // a short text fits
+	}
+}
+
+// write sends everything. A failed write means that the parent is gone, which the
+// reader notices on its own and deals with.
+func (o *outbox) write() {
+	o.encode()
+	if o.armed {
+		o.armed = false
+		o.timer.Stop()
+	}
+	if o.err == nil {
+		o.err = o.w.Flush()
+	}
+	if o.err != nil {
+		o.w.Reset()
+	}
+}

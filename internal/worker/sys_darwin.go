@@ -1,0 +1,35 @@
+package worker
+
+import (
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+func dup2(from, to int) error { return unix.Dup2(from, to) }
+
+// newPipe returns a pipe that no child inherits by accident. Both ends block: the
+// command would not expect anything else of its output.
+func newPipe() (r, w int, err error) {
+	var p [2]int
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := syscall.Pipe(p[:]); err != nil {
+		return -1, -1, err
+	}
+	syscall.CloseOnExec(p[0])
+	syscall.CloseOnExec(p[1])
+	return p[0], p[1], nil
+}
+
+// startProcess starts a command as the leader of a process group of its own. These
+// systems have no descriptor of a process: exitFD is -1, and the caller asks now
+// and then.
+func startProcess(path string, argv []string, attr *syscall.ProcAttr) (pid, exitFD int, err error) {
+	attr.Sys = &syscall.SysProcAttr{Setpgid: true}
+	pid, err = syscall.ForkExec(path, argv, attr)
+	return pid, -1, err
+}
+
+// maxRSS is in KiB; here the kernel counts bytes.
+func maxRSS(u syscall.Rusage) int { return int(u.Maxrss >> 10) }

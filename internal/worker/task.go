@@ -1,0 +1,105 @@
+package worker
+
+import (
+	"context"
+	"sync"
+	"syscall"
+
+	"gpool/internal/ipc"
+)
+
+// Task runs one call and returns its value. A task that fails returns an error; a
+// *Failure chooses the code and the data that travel, any other error is Failed
+// with its text. The context ends when the call is cancelled or the parent is gone.
+type Task func(ctx context.Context, c *Call) ([]byte, error)
+
+// Registry holds the tasks that a worker offers, by name.
+type Registry map[string]Task
+
+// Failure is an error that knows how it travels.
+type Failure struct {
+	Code    ipc.Code
+	Message string
+	Data    []byte
+}
+
+func (f *Failure) Error() string { return f.Message }
+
+// Call is what a task is given. Its bytes belong to the task until it returns.
+type Call struct {
+	ID      uint64 // of this connection; 0 for the initializer
+	Seq     uint64 // of its job, from 1
+	Attempt int    // from 1
+	Slot    int    // of this worker, from 1
+	Common  []byte // what all calls of the job share
+	Payload []byte // the item
+
+	server *server
+	cancel context.CancelCauseFunc
+
+	creditC chan struct{} // wakes Output when credit has come
+	mu      sync.Mutex
+	unpaid  int                  // bytes of output that the parent has not taken yet
+	signal  func(syscall.Signal) // how to signal what the call runs, or nil
+}
+
+// outputWindow is how many bytes of output may be under way for one call. Beyond
+// it, Output waits: that is what makes a slow reader of gpool's output slow down
+// the command, instead of filling somebody's memory.
+const outputWindow = 1 << 20
+
+// Output sends bytes that the call printed, in order, ahead of its result. The
+// bytes are copied. It waits while a window's worth of earlier ones has not been
+// taken, and returns the context's error when the call is cancelled meanwhile.
+func (c *Call) Output(ctx context.Context, s ipc.Stream, b []byte) error {
+	c.mu.Lock()
+	for c.unpaid > 0 && c.unpaid+len(b) > outputWindow {
+		c.mu.Unlock()
+		c.server.out.flush()
+		select {
+		case <-c.creditC:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		c.mu.Lock()
+	}
+	c.unpaid += len(b)
+	c.mu.Unlock()
+	c.server.out.output(ipc.Output{ID: c.ID, Stream: s, Data: b})
+	return nil
+}
+
+// credit pairs with Output: the parent has taken n bytes.
+func (c *Call) credit(n uint64) {
+	c.mu.Lock()
+	c.unpaid -= int(min(n, uint64(max(c.unpaid, 0))))
+	c.mu.Unlock()
+	select {
+	case c.creditC <- struct{}{}:
+	default:
+	}
+}
+
+// OnSignal sets how the signals of a cancel reach what the call runs.
+func (c *Call) OnSignal(f func(syscall.Signal)) {
+	c.mu.Lock()
+	c.signal = f
+	c.mu.Unlock()
+}
+
+// interrupt ends the call's context and passes the signal on.
+func (c *Call) interrupt(sig syscall.Signal) {
+	c.mu.Lock()
+	f := c.signal
+	c.mu.Unlock()
+	c.cancel(errCancelled)
+	if f != nil {
+		f(sig)
+	}
+}
+
+// Ask puts a question to the parent and waits for the answer. Many goroutines may
+// ask at once; answers come in any order.
+func (c *Call) Ask(ctx context.Context, method string, payload []byte) ([]byte, error) {
+	return c.server.ask(ctx, method, payload)
+}
