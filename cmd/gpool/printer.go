@@ -200,9 +200,9 @@ func (p *printer) summary(stopped syscall.Signal) {
 	}
 	switch {
 	case len(parts) > 0:
-		fmt.Fprintf(p.screen.err, "gpool: %d calls: %s\n", total, strings.Join(parts, ", "))
+		fmt.Fprintf(p.screen.err, "gpool: %s: %s\n", count(total, "call"), strings.Join(parts, ", "))
 	case stopped != 0:
-		fmt.Fprintf(p.screen.err, "gpool: %d calls were done; the rest of the input was not read\n", total)
+		fmt.Fprintf(p.screen.err, "gpool: %s done; the rest of the input was not read\n", count(total, "call"))
 	}
 }
 
@@ -286,4 +286,11 @@ func (f *lines) result(r *pool.Result, _ command.Status) error {
 		}
 	}
 	return nil
+}
+
+func count(n int64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -138,10 +138,10 @@ func (x *Commands) start(ctx context.Context, argv []string, c *Call) (*process,
 	}
 	env := x.environment(c)
 	for pause := 10 * time.Millisecond; ; pause *= 2 {
-		p, err := x.fork(path, argv, env)
+		p, err := x.fork(path, argv, env, c.ID != 0)
 		if errors.Is(err, syscall.ENOEXEC) { // a script without a first line
 			path, argv = "/bin/sh", append([]string{"sh", path}, argv[1:]...)
-			p, err = x.fork(path, argv, env)
+			p, err = x.fork(path, argv, env, c.ID != 0)
 		}
 		if !errors.Is(err, syscall.EAGAIN) || pause > time.Second {
 			return p, err
@@ -183,40 +183,46 @@ func (x *Commands) environment(c *Call) []string {
 	return append(env, x.spec.Env...)
 }
 
-// fork starts the command with fresh pipes. The lock is held from before the fork
-// until the pid is known, so that an orphaned worker cannot miss it.
-func (x *Commands) fork(path string, argv, env []string) (*process, error) {
-	outR, outW, err := newPipe()
-	if err != nil {
-		return nil, fmt.Errorf("make a pipe for its output: %w", err)
-	}
-	errR, errW, err := newPipe()
-	if err != nil {
-		unix.Close(outR)
-		unix.Close(outW)
-		return nil, fmt.Errorf("make a pipe for its output: %w", err)
+// fork starts the command, with fresh pipes for what it prints if capture is set,
+// else with the worker's standard error. The lock is held from before the fork until
+// the pid is known, so that an orphaned worker cannot miss it.
+func (x *Commands) fork(path string, argv, env []string, capture bool) (*process, error) {
+	p := &process{owner: x, exitFD: -1, out: -1, err: -1}
+	outW, errW := 2, 2
+	if capture {
+		var err error
+		if p.out, outW, err = newPipe(); err != nil {
+			return nil, fmt.Errorf("make a pipe for its output: %w", err)
+		}
+		defer unix.Close(outW)
+		if p.err, errW, err = newPipe(); err != nil {
+			p.close()
+			return nil, fmt.Errorf("make a pipe for its output: %w", err)
+		}
+		defer unix.Close(errW)
 	}
 	attr := &syscall.ProcAttr{
 		Dir:   x.spec.Dir,
 		Env:   env,
 		Files: []uintptr{x.null.Fd(), uintptr(outW), uintptr(errW)},
 	}
-	p := &process{owner: x, exitFD: -1, out: outR, err: errR}
-	x.mu.Lock()
-	if x.closed {
-		err = ErrOrphaned
-	} else {
-		p.pid, p.exitFD, err = startProcess(path, argv, attr)
-		x.pid = p.pid
-	}
-	x.mu.Unlock()
-	unix.Close(outW)
-	unix.Close(errW)
+	err := x.forkLocked(p, path, argv, attr)
 	if err != nil {
 		p.close()
 		return nil, err
 	}
 	return p, nil
+}
+
+func (x *Commands) forkLocked(p *process, path string, argv []string, attr *syscall.ProcAttr) (err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.closed {
+		return ErrOrphaned
+	}
+	p.pid, p.exitFD, err = startProcess(path, argv, attr)
+	x.pid = p.pid
+	return err
 }
 
 func (p *process) close() {

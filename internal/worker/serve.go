@@ -313,6 +313,9 @@ func (s *server) runOne(ctx context.Context, c *Call, name string, cancelled boo
 		c.cancel = cancel
 		s.mu.Unlock()
 		out = outcome(invoke(ctx, task, c))
+		if out.Code != ipc.OK && context.Cause(ctx) == errCancelled {
+			out.Code = ipc.Cancelled // whatever the task made of it
+		}
 		cancel(nil)
 	}
 	s.finish()
