@@ -91,11 +91,13 @@ func trimForItem(text string) (string, error) {
 //	$((...)), ((...))         refused: shells evaluate what they find there
 //	a comment                 refused: a newline in the value would end it
 //	after <<                  refused: the body of a here-document cannot be quoted
+//	after >&                  refused, but for 2>&1 and its like: bash expands the word twice
 //
-// The numbers {#} and {%} are harmless in the last rows but those of ` and <<, and are written there as they are.
+// The numbers {#} and {%} are harmless in $'...', ${...}, arithmetic and comments, and are written there as they are.
 //
 // Where shells disagree about where a construct ends, everything after it is refused. A value is safe only against the
-// shell that reads this text: eval, ssh and sh -c within it read their words once more, and need quotes of their own.
+// shell that reads this text: eval, ssh and sh -c within it read their words once more, and so do let, [[ A -eq B ]] and
+// the subscripts of arrays in bash. They need quotes or checks of their own.
 func lexScript(text string, named bool) ([]piece, error) {
 	l := lexer{text: text, named: named, stack: []context{inPlain}, wordStart: true, nameEnd: -1}
 	for l.pos < len(l.text) {
@@ -104,7 +106,17 @@ func lexScript(text string, named bool) ([]piece, error) {
 		}
 	}
 	l.pieces = appendLiteral(l.pieces, l.text[l.start:])
-	return l.pieces, nil
+	return l.pieces, l.checkClosed()
+}
+
+// checkClosed refuses a template with something left open. A shell would complain too, but for every call, and bash
+// has been seen to run lines of a value after its complaint.
+func (l *lexer) checkClosed() error {
+	sure := l.refuse == "" && slices.ContainsFunc(l.pieces, isPlaceholder)
+	if opening := l.top().opening(); sure && opening != "" {
+		return fmt.Errorf("the shell command line opens %s, but does not close it", opening)
+	}
+	return nil
 }
 
 // A context is one of the nested constructs that a shell can be in.
@@ -123,6 +135,29 @@ const (
 	inBackticks                 // `...`
 	inComment                   // # ...
 )
+
+// opening is how the context starts, or empty if it needs no end.
+func (c context) opening() string {
+	switch c {
+	case inParens, inArithParen:
+		return "a parenthesis"
+	case inSubst:
+		return "$("
+	case inDouble:
+		return "double quotes"
+	case inSingle:
+		return "single quotes"
+	case inANSI:
+		return "$'"
+	case inParam:
+		return "${"
+	case inArith:
+		return "(("
+	case inBackticks:
+		return "backticks"
+	}
+	return ""
+}
 
 // lexer follows just so much of the shell's grammar as tells where quotes begin and end.
 type lexer struct {
@@ -206,6 +241,8 @@ func (l *lexer) plain() error {
 	case '<':
 		l.less()
 		return nil
+	case '&':
+		l.duplicate()
 	case '#':
 		if atWordStart {
 			l.push(inComment)
@@ -258,6 +295,19 @@ func (l *lexer) less() {
 		l.pos += 2
 	default:
 		l.pos++
+	}
+}
+
+// duplicate guards >&WORD: bash expands such a word twice, so that even a quoted value would run as code. What holds no
+// value, as in 2>&1 or >&$fd, is harmless.
+func (l *lexer) duplicate() {
+	if l.pos == 0 || strings.IndexByte("<>", l.text[l.pos-1]) < 0 {
+		return
+	}
+	word := strings.TrimLeft(l.text[l.pos+1:], " \t")
+	rest := strings.TrimLeft(word, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-$./")
+	if rest == word || rest != "" && strings.IndexByte(" \t\n;&|()<>", rest[0]) < 0 {
+		l.refuse = "follows >&, whose word bash expands twice: write >FILE 2>&1 instead"
 	}
 }
 

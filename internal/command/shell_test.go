@@ -40,7 +40,7 @@ func TestScript(t *testing.T) {
 		{"awk", `awk '{print $1}' {}`, row("f"), `awk '{print $1}' f`},
 		{"numbers in odd places", "echo $(({#} + {%})) $'{#}' ${x:-{%}} # {#}\n{}", row("v"), "echo $((7 + 3)) $'7' ${x:-3} # 7\nv"},
 		{"after a comment", "echo a#b # it's\necho {}", row("v"), "echo a#b # it's\necho v"},
-		{"no comment", `echo ${#a} $# "#" \# x#' {} {}`, row("v"), `echo ${#a} $# "#" \# x#' v v`},
+		{"no comment", `echo ${#a} $# "#" \# x#'' {} '{}'`, row("v"), `echo ${#a} $# "#" \# x#'' v 'v'`},
 		{"before a here-document", "cat {} <<E\nit's\nE\n", row("v"), "cat v <<E\nit's\nE\n"},
 		{"here-string", "cat <<<{}", row("v"), "cat <<<v"},
 		{"after arithmetic", `echo $(( (1<<2) + $(echo 3) )) "{}"`, row("$"), `echo $(( (1<<2) + $(echo 3) )) "\$"`},
@@ -49,7 +49,8 @@ func TestScript(t *testing.T) {
 		{"after backticks", "echo `echo \"\\`\"` \"{}\"", row("$"), "echo `echo \"\\`\"` \"\\$\""},
 		{"after $'...'", `echo $'a\n' "{}"`, row("$"), `echo $'a\n' "\$"`},
 		{"case", "case {} in *.c) echo \"{}\";; esac", row("$"), "case '$' in *.c) echo \"\\$\";; esac"},
-		{"unfinished", `echo "{}`, row("$"), `echo "\$`},
+		{"after a descriptor", "echo 2>&1 >&- >&$fd {} & echo {}", row("v"), "echo 2>&1 >&- >&$fd v & echo v"},
+		{"to a file", "echo >{} 2>&1", row("$"), "echo >'$' 2>&1"},
 		{"lone dollar", `echo $ "$" {}`, row("v"), `echo $ "$" v`},
 		{"double backslash", `echo \\{} "\\{}"`, row("a$"), `echo \\'a$' "\\a\$"`},
 	}
@@ -94,6 +95,14 @@ func TestScriptRefused(t *testing.T) {
 		{"echo hi;", "say with {} where the item belongs"},
 		{"sleep 1 &\n", "say with {} where the item belongs"},
 		{`echo \`, "ends in a backslash"},
+		{"echo >&{}", "write >FILE 2>&1"},
+		{"echo >& {}", "write >FILE 2>&1"},
+		{"echo >&2{}", "write >FILE 2>&1"},
+		{`echo >&"{}"`, "write >FILE 2>&1"},
+		{`echo "{}`, "opens double quotes, but does not close it"},
+		{"echo 'a", "opens single quotes"},
+		{"x=({} b", "opens a parenthesis"},
+		{"echo $(ls {}", "opens $("},
 	}
 	for _, tt := range tests {
 		_, err := Parse(Spec{Mode: Script, Shell: "sh", Words: []string{tt.script}})

@@ -34,7 +34,8 @@ type (
 		stderr string
 	}
 	stopped   struct{ level Level }
-	killTime  struct{} // the running calls have had their time to end
+	killTime  struct{}           // the running calls have had their time to end
+	overdue   struct{ *Running } // those of one job have
 	suspended struct{ toldC chan struct{} }
 	resumed   struct{}
 	closing   struct{}
@@ -117,6 +118,8 @@ func (l *loop) handle(m message) {
 		l.stop(m.level)
 	case killTime:
 		l.stop(Kill)
+	case overdue:
+		l.overdue(m.Running)
 	case suspended:
 		l.suspend(m.toldC)
 	case resumed:
@@ -407,20 +410,25 @@ func (l *loop) fail(err error) {
 	l.stop(Kill)
 }
 
-// giveUp ends one job whose consumer has failed. Other jobs go on; the calls of this
-// one are killed with their workers, which are replaced.
+// giveUp ends one job whose consumer has failed. Its running calls are asked to end;
+// calls of other jobs go on.
 func (l *loop) giveUp(r *Running) {
 	j := l.jobs[r]
 	if j == nil {
 		return
 	}
 	l.halt(r)
-	for slot := range l.plan.slots {
-		f := l.plan.slots[slot].head()
-		if f == nil || f.job != j || l.links[slot] == nil {
-			continue
+	l.cancel(j)
+	inbox := l.pool.inbox
+	time.AfterFunc(killDelay, func() { inbox.put(overdue{r}) })
+}
+
+// overdue ends the workers that still run a call of a job that was given up.
+func (l *loop) overdue(r *Running) {
+	for slot, k := range l.links {
+		if f := l.plan.slots[slot].head(); k != nil && f != nil && f.job == l.jobs[r] {
+			k.fail(ErrCancelled)
 		}
-		l.links[slot].fail(ErrCancelled)
 	}
 }
 
@@ -435,7 +443,9 @@ func (l *loop) stop(level Level) {
 	}
 	switch level {
 	case Terminate:
-		l.terminate()
+		l.cancel(nil)
+		inbox := l.pool.inbox
+		time.AfterFunc(killDelay, func() { inbox.put(killTime{}) })
 	case Kill:
 		for _, k := range l.links {
 			if k != nil {
@@ -445,21 +455,22 @@ func (l *loop) stop(level Level) {
 	}
 }
 
-// terminate asks all running calls to end, and sees to it that they do. All calls
-// before a worker are named: which of them it runs may have changed.
-func (l *loop) terminate() {
+// cancel asks the calls of a job to end, or those of all jobs if j is nil. Every call
+// before a worker is named: which of them it runs may have changed.
+func (l *loop) cancel(j *jobPlan) {
 	for slot, k := range l.links {
 		if k == nil {
 			continue
 		}
 		for _, f := range l.plan.slots[slot].flights {
+			if j != nil && f.job != j {
+				continue
+			}
 			for i := range f.calls {
 				k.outbox.put(outgoing{kind: ipc.KindCancel, numbers: ipc.Numbers{ID: f.id + uint64(i), N: uint64(syscall.SIGTERM)}})
 			}
 		}
 	}
-	inbox := l.pool.inbox
-	time.AfterFunc(killDelay, func() { inbox.put(killTime{}) })
 }
 
 // halt ends the input of a job: what waits is not run, and what waits before a

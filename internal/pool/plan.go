@@ -2,6 +2,7 @@ package pool
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -335,30 +336,41 @@ func (j *jobPlan) took(n int, elapsed time.Duration) {
 	j.mean = max(j.mean, 1)
 }
 
-// returned books that a worker gave back the n calls from id on, which are the last
-// of those before it.
+// returned books that a worker gave back the n calls from id on, which it had not
+// begun. Chunks that were sent after it was asked may follow them.
 func (p *plan) returned(slot int, id uint64, n int) error {
 	s := &p.slots[slot]
 	s.recalled = false
-	for n > 0 {
-		last := len(s.flights) - 1
-		if last < 0 {
-			return fmt.Errorf("it gave back %d calls that it did not have", n)
+	if n == 0 {
+		return nil
+	}
+	if f := s.head(); f == nil || id < f.id {
+		return fmt.Errorf("it gave back call %d, which it had answered", id)
+	}
+	end := id + uint64(n)
+	var back []flight
+	kept := s.flights[:0]
+	for _, f := range s.flights {
+		if from := max(f.id, id); from < f.id+uint64(len(f.calls)) && from < end {
+			cut := f
+			cut.calls = f.calls[from-f.id:]
+			f.calls = f.calls[:from-f.id]
+			back = append(back, cut)
+			n -= len(cut.calls)
 		}
-		f := &s.flights[last]
-		back := min(n, len(f.calls))
-		keep := len(f.calls) - back
-		if last == 0 && keep == 0 && n > back || f.id+uint64(keep) < id {
-			return fmt.Errorf("it gave back call %d, which it was not asked for", id)
+		if len(f.calls) > 0 {
+			kept = append(kept, f)
 		}
-		f.job.waitFirst(f.calls[keep:], f.attempt)
-		f.job.flying -= back
-		s.calls -= back
-		n -= back
-		f.calls = f.calls[:keep]
-		if keep == 0 {
-			s.flights = s.flights[:last]
-		}
+	}
+	clear(s.flights[len(kept):])
+	s.flights = kept
+	for _, f := range slices.Backward(back) {
+		f.job.waitFirst(f.calls, f.attempt)
+		f.job.flying -= len(f.calls)
+		s.calls -= len(f.calls)
+	}
+	if n != 0 {
+		return fmt.Errorf("it gave back calls up to %d, which is not what it was sent", end-1)
 	}
 	return nil
 }

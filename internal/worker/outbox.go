@@ -20,6 +20,9 @@ const (
 // when they leave. Any goroutine may use it; its lock is never held together with
 // another one.
 type outbox struct {
+	notesMu sync.Mutex // guards notes; held for an append, so that the reader may
+	notes   []ipc.Numbers
+
 	mu      sync.Mutex
 	w       *ipc.Writer
 	pending ipc.Result  // of consecutive calls, not yet encoded
@@ -83,6 +86,14 @@ func (o *outbox) send(encode func(*ipc.Writer)) {
 	o.write()
 }
 
+// returned notes that calls were given back. It leaves before every result that is
+// added after this call, and does not wait: the reader calls it. Somebody must flush.
+func (o *outbox) returned(m ipc.Numbers) {
+	o.notesMu.Lock()
+	o.notes = append(o.notes, m)
+	o.notesMu.Unlock()
+}
+
 // flush sends what waits.
 func (o *outbox) flush() {
 	o.mu.Lock()
@@ -106,8 +117,17 @@ func (o *outbox) gathered() {
 	}
 }
 
-// encode turns the pending results into a frame.
+// encode turns the notes and the pending results into frames.
 func (o *outbox) encode() {
+	o.notesMu.Lock()
+	notes := o.notes
+	o.notes = nil
+	o.notesMu.Unlock()
+	for _, m := range notes {
+		o.w.Begin()
+		o.w.Numbers(ipc.KindReturned, m)
+		o.end()
+	}
 	if len(o.pending.Outcomes) == 0 {
 		return
 	}

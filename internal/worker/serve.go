@@ -236,12 +236,9 @@ func (s *server) recall(id uint64) {
 			break
 		}
 	}
+	s.out.returned(ipc.Numbers{ID: first, N: uint64(n)}) // before a later call can begin
 	s.mu.Unlock()
-	s.handlers.Go(func() {
-		s.out.send(func(w *ipc.Writer) {
-			w.Numbers(ipc.KindReturned, ipc.Numbers{ID: first, N: uint64(n)})
-		})
-	})
+	s.handlers.Go(s.out.flush)
 }
 
 // run is the runner. It ends when nothing more will come.

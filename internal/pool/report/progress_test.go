@@ -20,9 +20,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// bench is a Progress on a buffer, with a clock that the test moves and no
+// stage is a Progress on a buffer, with a clock that the test moves and no
 // goroutine: the test calls tick. It is used by one goroutine.
-type bench struct {
+type stage struct {
 	*Progress
 	t        *testing.T
 	terminal bytes.Buffer
@@ -30,8 +30,8 @@ type bench struct {
 	clock    time.Time
 }
 
-func newBench(t *testing.T, total int64) *bench {
-	b := &bench{t: t, cols: 80, clock: start()}
+func newStage(t *testing.T, total int64) *stage {
+	b := &stage{t: t, cols: 80, clock: start()}
 	b.Progress = newProgress(&b.terminal, total,
 		func() int { return b.cols }, func() time.Time { return b.clock })
 	t.Cleanup(b.Stop)
@@ -39,20 +39,20 @@ func newBench(t *testing.T, total int64) *bench {
 }
 
 // after lets seconds pass and ticks once.
-func (b *bench) after(seconds float64) {
+func (b *stage) after(seconds float64) {
 	b.clock = b.clock.Add(time.Duration(seconds * float64(time.Second)))
 	b.tick()
 }
 
 // calls counts n calls, of which some failed.
-func (b *bench) calls(n, failed int) {
+func (b *stage) calls(n, failed int) {
 	for i := range n {
 		b.Done(i < failed)
 	}
 }
 
 // shows checks the row of the cursor.
-func (b *bench) shows(want string) {
+func (b *stage) shows(want string) {
 	b.t.Helper()
 	s := render(b.t, b.cols, b.terminal.String())
 	if got := s.last(); got != want {
@@ -64,7 +64,7 @@ func (b *bench) shows(want string) {
 }
 
 // prints checks the rows above the cursor's.
-func (b *bench) prints(want ...string) {
+func (b *stage) prints(want ...string) {
 	b.t.Helper()
 	lines := render(b.t, b.cols, b.terminal.String()).lines()
 	if got := lines[:len(lines)-1]; !slices.Equal(got, want) {
@@ -73,7 +73,7 @@ func (b *bench) prints(want ...string) {
 }
 
 func TestUnknownThenKnownTotal(t *testing.T) {
-	b := newBench(t, -1)
+	b := newStage(t, -1)
 	b.calls(50, 0)
 	b.after(1)
 	b.shows("50 done, 50/s")
@@ -90,7 +90,7 @@ func TestUnknownThenKnownTotal(t *testing.T) {
 }
 
 func TestBarStaysAtItsEndAndPastIt(t *testing.T) {
-	b := newBench(t, 10)
+	b := newStage(t, 10)
 	full := " 100% [==============================] (10/10) 10/s"
 	b.calls(10, 0)
 	b.after(1)
@@ -107,7 +107,7 @@ func TestBarStaysAtItsEndAndPastIt(t *testing.T) {
 }
 
 func TestTotalZero(t *testing.T) {
-	b := newBench(t, 0)
+	b := newStage(t, 0)
 	b.after(1)
 	b.calls(2, 0)
 	b.after(1)
@@ -123,7 +123,7 @@ func TestTotalZero(t *testing.T) {
 }
 
 func TestQuietStart(t *testing.T) {
-	b := newBench(t, 10)
+	b := newStage(t, 10)
 	b.Done(false)
 	b.after(0.1)
 	b.Pause()
@@ -137,9 +137,10 @@ func TestQuietStart(t *testing.T) {
 }
 
 func TestStop(t *testing.T) {
-	b := newBench(t, 10)
+	b := newStage(t, 10)
 	out := b.Writer(&b.terminal)
 	b.after(1)
+	b.terminal.WriteString("^C") // what a terminal echoes
 	b.Stop()
 	b.shows("")
 	b.prints()
@@ -160,7 +161,7 @@ func TestStop(t *testing.T) {
 }
 
 func TestPartialLine(t *testing.T) {
-	b := newBench(t, 10)
+	b := newStage(t, 10)
 	out, log := b.Writer(&b.terminal), b.Writer(&b.terminal)
 	b.after(1)
 	io.WriteString(out, "first half, ")
@@ -183,7 +184,7 @@ func TestPartialLine(t *testing.T) {
 }
 
 func TestPause(t *testing.T) {
-	b := newBench(t, 100)
+	b := newStage(t, 100)
 	bar := "  50% [==============>...............] (50/100) 5.0/s, ETA 10s"
 	b.calls(50, 0)
 	b.after(10)
@@ -204,7 +205,7 @@ func TestPause(t *testing.T) {
 
 // Writes bring the bar back at once, but a flood of them does not pay for it.
 func TestRedrawsAreBounded(t *testing.T) {
-	b := newBench(t, 10)
+	b := newStage(t, 10)
 	var output bytes.Buffer // not on the terminal, so that its bytes are the bar's alone
 	out := b.Writer(&output)
 	b.after(1)
@@ -222,7 +223,7 @@ func TestRedrawsAreBounded(t *testing.T) {
 }
 
 func TestWidth(t *testing.T) {
-	b := newBench(t, 100)
+	b := newStage(t, 100)
 	b.calls(50, 50)
 	b.after(10)
 	for cols := 200; cols >= 0; cols-- {
@@ -241,7 +242,7 @@ type brokenWriter struct{ err error }
 func (w brokenWriter) Write(b []byte) (int, error) { return min(2, len(b)), w.err }
 
 func TestWriterPassesErrorsOn(t *testing.T) {
-	b := newBench(t, 10)
+	b := newStage(t, 10)
 	wrong := errors.New("no space left")
 	n, err := b.Writer(brokenWriter{wrong}).Write([]byte("abc\n"))
 	if n != 2 || err != wrong {
@@ -553,7 +554,8 @@ func (x *terminal) await(want string) {
 func TestConcurrency(t *testing.T) {
 	p := newProgress(io.Discard, -1, func() int { return 80 }, time.Now)
 	tickC := make(chan time.Time)
-	p.run(tickC, func() {})
+	ended := false
+	p.run(tickC, func() { ended = true })
 	out := p.Writer(io.Discard)
 	var group sync.WaitGroup
 	for g := range 4 {
@@ -575,6 +577,9 @@ func TestConcurrency(t *testing.T) {
 	group.Go(p.Stop)
 	group.Go(func() { fmt.Fprintln(out) })
 	group.Wait()
+	if !ended { // unsynchronised, so that -race sees it if Stop does not wait
+		t.Error("Stop has returned, and the goroutine goes on")
+	}
 	if n, failed := p.done(), p.failed.Load(); n != 2000 || failed != 200 {
 		t.Errorf("%d done, %d failed", n, failed)
 	}

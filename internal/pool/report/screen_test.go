@@ -1,9 +1,10 @@
 package report
 
 import (
-	"fmt"
+	"errors"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // screen is a terminal as small as the tests need: printable text, \r, \n, and
@@ -33,28 +34,39 @@ func render(t testing.TB, cols int, stream string) *screen {
 
 // next plays one character or sequence and returns the rest.
 func (s *screen) next(stream string) (string, error) {
-	for sequence, erase := range map[string]func(){
-		"\x1b[2K": func() { s.rows[s.row] = nil },
-		"\x1b[K":  s.eraseRow,
-		"\x1b[J":  func() { s.eraseRow(); s.rows = s.rows[:s.row+1] },
-	} {
-		if rest, ok := strings.CutPrefix(stream, sequence); ok {
-			erase()
-			return rest, nil
-		}
+	if stream[0] == '\x1b' {
+		return s.erase(stream)
 	}
-	r := []rune(stream)[0]
+	r, size := utf8.DecodeRuneInString(stream)
 	switch {
 	case r == '\r':
 		s.col = 0
 	case r == '\n':
 		s.down()
-	case r < ' ' || r == 0x7f || r == 0xfffd:
-		return "", fmt.Errorf("unknown control character")
+	case r < ' ' || r == 0x7f || r == utf8.RuneError:
+		return "", errors.New("unknown control character")
 	default:
 		s.print(r)
 	}
-	return stream[len(string(r)):], nil
+	return stream[size:], nil
+}
+
+// erase plays the sequence that stream begins with.
+func (s *screen) erase(stream string) (string, error) {
+	if rest, ok := strings.CutPrefix(stream, "\x1b[2K"); ok {
+		s.rows[s.row] = nil
+		return rest, nil
+	}
+	if rest, ok := strings.CutPrefix(stream, "\x1b[K"); ok {
+		s.eraseRow()
+		return rest, nil
+	}
+	if rest, ok := strings.CutPrefix(stream, "\x1b[J"); ok {
+		s.eraseRow()
+		s.rows = s.rows[:s.row+1]
+		return rest, nil
+	}
+	return "", errors.New("unknown sequence")
 }
 
 // eraseRow erases from the cursor to the end of its row.
