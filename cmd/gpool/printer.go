@@ -45,6 +45,7 @@ type printer struct {
 	failed    atomic.Int64
 	cancelled atomic.Int64 // begun, and ended by a stop
 	notRun    atomic.Int64
+	fewer     atomic.Int64 // how many workers the machine had room for; 0 if for all
 }
 
 // listLimit is how many failures are named on stderr; more are counted.
@@ -178,9 +179,11 @@ func shorten(columns []string) []string {
 
 // event hears the pool's story, on a goroutine of its own.
 func (p *printer) event(e pool.Event) {
-	switch e.Kind {
-	case pool.WorkersFewer:
-		fmt.Fprintf(p.screen.err, "gpool: slot %d is not used, there are fewer workers: %v\n", e.Slot, e.Err)
+	if e.Kind != pool.WorkersFewer {
+		return
+	}
+	if p.fewer.Swap(int64(e.Workers)) == 0 {
+		fmt.Fprintf(p.screen.err, "gpool: there is no room for all workers, the run goes on with fewer: %v\n", e.Err)
 	}
 }
 
@@ -188,6 +191,9 @@ func (p *printer) event(e pool.Event) {
 func (p *printer) summary(stopped syscall.Signal) {
 	failed, cancelled, notRun := p.failed.Load(), p.cancelled.Load(), p.notRun.Load()
 	total := p.succeeded.Load() + failed + cancelled + notRun
+	if n := p.fewer.Load(); n > 0 {
+		fmt.Fprintf(p.screen.err, "gpool: the run ended with %s of %d\n", count(n, "worker"), p.run.workers)
+	}
 	var parts []string
 	if failed > 0 {
 		parts = append(parts, fmt.Sprintf("%d failed", failed))

@@ -264,6 +264,9 @@ func (r *run) execute() error {
 	if err == nil {
 		err = running.Wait()
 	}
+	if err != nil {
+		p.Stop(pool.Kill) // nothing of a run that has failed is left behind
+	}
 	p.Close()
 	stopped := signals.stop()
 	screen.stop()

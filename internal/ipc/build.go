@@ -25,13 +25,16 @@ var BuildID = sync.OnceValue(func() string {
 })
 
 func linkerID() string {
-	path, err := os.Executable()
+	// The very file that runs, also after an upgrade has replaced it on the disk.
+	f, err := os.Open("/proc/self/exe")
 	if err != nil {
-		return ""
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return ""
+		path, err := os.Executable()
+		if err != nil {
+			return ""
+		}
+		if f, err = os.Open(path); err != nil {
+			return ""
+		}
 	}
 	defer f.Close()
 	head := make([]byte, 32<<10)

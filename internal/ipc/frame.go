@@ -77,30 +77,44 @@ func NewReader(r io.Reader, limits Limits) *Reader {
 // the peer does not speak the protocol, after which the stream cannot be used. The
 // message aliases the reader's memory and is valid until the next call.
 func (r *Reader) Next(m *Message) error {
+	m.forget()
+	r.dec.Reset(nil)
 	for {
 		body, err := r.frame()
+		if err == io.EOF && len(r.parts) > 0 {
+			err = io.ErrUnexpectedEOF
+		}
 		if err != nil {
 			return err
 		}
-		if err := Precheck(body); err != nil {
-			return r.broken(fmt.Errorf("a frame is not one msgpack value: %w", err), body)
-		}
-		if isPart(body) {
-			if body, err = r.part(body); err != nil {
-				return r.broken(err, nil)
-			}
-			if body == nil {
-				continue
-			}
-			if err := Precheck(body); err != nil {
-				return r.broken(fmt.Errorf("a message in parts is not one msgpack value: %w", err), body)
-			}
-		}
-		if err := r.dec.Message(body, m); err != nil {
+		if err := r.decode(body, m); err != nil {
 			return r.broken(err, body)
+		}
+		if m.Kind != KindPart {
+			return nil
+		}
+		body, err = r.part(&m.part)
+		if err != nil {
+			return r.broken(err, nil)
+		}
+		if body == nil {
+			continue
+		}
+		if err := r.decode(body, m); err != nil {
+			return r.broken(fmt.Errorf("a message in parts: %w", err), body)
+		}
+		if m.Kind == KindPart {
+			return r.broken(errors.New("a part of a message in parts is in parts itself"), nil)
 		}
 		return nil
 	}
+}
+
+func (r *Reader) decode(body []byte, m *Message) error {
+	if err := Precheck(body); err != nil {
+		return fmt.Errorf("a frame is not one msgpack value: %w", err)
+	}
+	return r.dec.Message(body, m)
 }
 
 // Buffered reports whether Next will return without reading from the stream,
@@ -157,8 +171,8 @@ func (r *Reader) makeRoom(n int) {
 		r.start, r.end = 0, 0
 	}
 	shrink := len(r.buf) > growStep && n <= smallBuffer && have <= smallBuffer
-	if !shrink && r.end < len(r.buf) && r.start+n <= len(r.buf) {
-		return
+	if !shrink && r.end < len(r.buf) && (r.start == 0 || r.start+n <= len(r.buf)) {
+		return // a frame that does not fit either grows the buffer once it is full
 	}
 	size := min(n, 2*have+growStep)
 	size = max(size, smallBuffer)
@@ -170,20 +184,9 @@ func (r *Reader) makeRoom(n int) {
 	r.buf, r.start, r.end = dst, 0, have
 }
 
-// isPart looks at the kind of a prechecked body without decoding it.
-func isPart(body []byte) bool {
-	return len(body) > 1 && body[0] == 0x94 && body[1] == byte(KindPart)
-}
-
-// part adds one piece, [part, id, bytes left after it, bin], and returns the whole
-// message with the last one.
-func (r *Reader) part(body []byte) ([]byte, error) {
-	r.dec.Reset(body)
-	_, id, _ := r.dec.Envelope()
-	left, data := r.dec.Uint(), r.dec.Bytes()
-	if err := r.dec.Err(); err != nil {
-		return nil, fmt.Errorf("a part is broken: %w", err)
-	}
+// part adds one piece and returns the whole message with the last one.
+func (r *Reader) part(p *part) ([]byte, error) {
+	id, left, data := p.id, p.left, p.data
 	a := r.parts[id]
 	if a == nil {
 		if len(r.parts) >= maxAssemblies {
@@ -275,7 +278,7 @@ func (w *Writer) Flush() error {
 	_, err := w.w.Write(w.Encoded())
 	w.Reset()
 	if w.buf.Cap() > 4*growStep {
-		*w.Encoder = *NewEncoder()
+		w.Encoder = NewEncoder()
 	}
 	return err
 }

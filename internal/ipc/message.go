@@ -155,7 +155,7 @@ func (d *Decoder) Hello(n int) (m Hello) {
 	d.expect(n, 4)
 	m.Version = d.Uint()
 	m.Build = d.Str()
-	m.Pid = int(d.Uint())
+	m.Pid = d.small("a pid")
 	for i := d.Array(); i > 0 && d.err == nil; i-- {
 		m.Tasks = append(m.Tasks, d.Str())
 	}
@@ -174,7 +174,7 @@ func (e *Encoder) Init(m Init) {
 // Init reads what follows the envelope of n elements.
 func (d *Decoder) Init(n int) (m Init) {
 	d.expect(n, 3)
-	m.Slot = int(d.Uint())
+	m.Slot = d.small("a slot")
 	m.Task = d.Str()
 	m.Common = d.Bytes()
 	d.Skip(n - 3)
@@ -199,15 +199,18 @@ func (e *Encoder) Run(m *Run) {
 func (d *Decoder) Run(id uint64, n int, m *Run) {
 	d.expect(n, 5)
 	m.ID = id
-	m.Task = d.Str()
+	if task := d.Bytes(); string(task) != m.Task { // mostly it is the one of before
+		m.Task = string(task)
+	}
 	m.Payloads = m.Payloads[:0]
 	for i := d.Array(); i > 0 && d.err == nil; i-- {
 		m.Payloads = append(m.Payloads, d.Bytes())
 	}
 	m.Common = d.Bytes()
 	m.Seq = d.Uint()
-	m.Attempt = int(d.Uint())
+	m.Attempt = d.small("an attempt")
 	d.Skip(n - 5)
+	d.last(id, len(m.Payloads))
 }
 
 // Result writes outcomes: the value of a success, or [code, message, data].
@@ -238,6 +241,7 @@ func (d *Decoder) Result(id uint64, n int, m *Result) {
 	for i := d.Array(); i > 0 && d.err == nil; i-- {
 		m.Outcomes = append(m.Outcomes, d.outcome())
 	}
+	d.last(id, len(m.Outcomes))
 	if n < 3 {
 		d.Skip(n - 1)
 		return
@@ -278,10 +282,11 @@ func (e *Encoder) Output(m Output) {
 func (d *Decoder) Output(id uint64, n int) (m Output) {
 	d.expect(n, 2)
 	m.ID = id
-	m.Stream = Stream(d.Uint())
-	if m.Stream != Stdout && m.Stream != Stderr {
-		d.fail(fmt.Errorf("%d is no output stream", m.Stream))
+	stream := d.Uint()
+	if stream != uint64(Stdout) && stream != uint64(Stderr) {
+		d.fail(fmt.Errorf("%d is no output stream", stream))
 	}
+	m.Stream = Stream(stream)
 	m.Data = d.Bytes()
 	d.Skip(n - 2)
 	return m
@@ -337,6 +342,15 @@ func (d *Decoder) Answer(id uint64, n int) (m Answer) {
 	return m
 }
 
+func (d *Decoder) part(id uint64, n int) (m part) {
+	d.expect(n, 2)
+	m.id = id
+	m.left = d.Uint()
+	m.data = d.Bytes()
+	d.Skip(n - 2)
+	return m
+}
+
 // expect fails if a message has fewer elements than it needs.
 func (d *Decoder) expect(n, least int) {
 	if n < least {
@@ -351,10 +365,26 @@ func (d *Decoder) Envelope() (k Kind, id uint64, n int) {
 	d.expect(n, 0)
 	k = Kind(d.Uint())
 	id = d.Uint()
-	if d.err == nil && id >= 1<<53 {
-		d.fail(errors.New("an id above 2^53"))
-	}
+	d.last(id, 1)
 	return k, id, n
+}
+
+// last fails if one of the n ids from id on is beyond what a float64 holds exactly,
+// which is what other languages keep numbers in.
+func (d *Decoder) last(id uint64, n int) {
+	if id > 1<<53-uint64(n) {
+		d.fail(errors.New("an id of 2^53 or more"))
+	}
+}
+
+// small reads a number that is kept in an int, also where that has 32 bits.
+func (d *Decoder) small(what string) int {
+	u := d.Uint()
+	if u > 1<<31-1 {
+		d.fail(fmt.Errorf("%d is too large for %s", u, what))
+		return 0
+	}
+	return int(u)
 }
 
 // Message is one decoded frame: Kind says which of the fields is set. It is meant
@@ -370,6 +400,37 @@ type Message struct {
 	Numbers  Numbers
 	Question Question
 	Answer   Answer
+	part     part
+}
+
+// part is a piece of a message: [part, id, bytes left after it, bin].
+type part struct {
+	id   uint64
+	left uint64
+	data []byte
+}
+
+// forget drops what aliases the last frame, so that a Message that waits for the
+// next one does not keep the memory of a large one alive.
+func (m *Message) forget() {
+	switch m.Kind {
+	case KindInit:
+		m.Init.Common = nil
+	case KindRun:
+		m.Run.Common = nil
+		clear(m.Run.Payloads)
+		m.Run.Payloads = m.Run.Payloads[:0]
+	case KindResult:
+		clear(m.Result.Outcomes)
+		m.Result.Outcomes = m.Result.Outcomes[:0]
+	case KindOutput:
+		m.Output.Data = nil
+	case KindCall:
+		m.Question.Payload = nil
+	case KindReply:
+		m.Answer.Payload = nil
+	}
+	m.part.data = nil
 }
 
 // Message decodes one body that has passed Precheck. An optional kind that is not
@@ -396,6 +457,8 @@ func (d *Decoder) Message(body []byte, m *Message) error {
 		m.Question = d.Question(id, n)
 	case KindReply:
 		m.Answer = d.Answer(id, n)
+	case KindPart:
+		m.part = d.part(id, n)
 	case KindCancel, KindBye, KindCredit, KindRecall, KindReturned, KindSuspend:
 		m.Numbers = d.Numbers(id, n)
 	default:

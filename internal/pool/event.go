@@ -11,19 +11,20 @@ const (
 	WorkerReady                        // ran its initializer
 	WorkerLeft                         // was told to leave, and left
 	WorkerLost                         // ended by itself, or was ended for a fault; Err says how
-	WorkersFewer                       // the machine has no room for one more worker; Err says why
+	WorkersFewer                       // the machine has no room for more than Workers; Err says why
 	CallFinished                       // its result was consumed; Result says how
 )
 
 // Event is one line of the pool's story: logs, the progress bar and reports are
 // listeners on it. Fields that do not belong to a kind are zero.
 type Event struct {
-	Kind   EventKind
-	Time   time.Time
-	Slot   int
-	Pid    int
-	Err    error
-	Result *Result // without its value
+	Kind    EventKind
+	Time    time.Time
+	Slot    int
+	Pid     int
+	Workers int
+	Err     error
+	Result  *Result // without its value
 }
 
 // tell is the goroutine that calls the listener. It ends when the events do.

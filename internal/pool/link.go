@@ -392,17 +392,22 @@ func (l *link) print(r io.Reader) {
 	}
 }
 
-// tail keeps the last of what a worker printed. The print goroutine writes it; it is
-// read after that has ended.
-type tail struct{ b []byte }
+// tail keeps the beginning and the end of what a worker printed: a crash of a Go
+// program says why in its first lines, most others in their last. The print
+// goroutine writes it; it is read after that has ended.
+type tail struct{ first, last []byte }
 
-const tailSize = 2 << 10
+const tailSize = 1 << 10 // of each
 
 func (t *tail) write(b []byte) {
-	t.b = append(t.b, b...)
-	if extra := len(t.b) - tailSize; extra > 0 {
-		t.b = append(t.b[:0], t.b[extra:]...)
+	if room := tailSize - len(t.first); room > 0 {
+		n := min(room, len(b))
+		t.first, b = append(t.first, b[:n]...), b[n:]
+	}
+	t.last = append(t.last, b...)
+	if extra := len(t.last) - tailSize; extra > 0 {
+		t.last = append(t.last[:0], t.last[extra:]...)
 	}
 }
 
-func (t *tail) String() string { return strings.TrimSpace(string(t.b)) }
+func (t *tail) String() string { return strings.TrimSpace(string(t.first) + string(t.last)) }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"syscall"
 	"time"
 
@@ -278,7 +279,7 @@ func (l *loop) initialized(k *link, a *arrival) error {
 	if o := a.outcomes[0]; o.Code != ipc.OK {
 		return &initError{o.Message}
 	}
-	l.plan.ready(k.slot)
+	l.plan.ready(k.slot) // which may have found that there is no room for it
 	l.tell(Event{Kind: WorkerReady, Slot: k.slot + 1, Pid: l.pids[k.slot]})
 	return nil
 }
@@ -365,8 +366,11 @@ func (l *loop) gone(m gone) {
 		l.tell(Event{Kind: WorkerLeft, Slot: slot + 1, Pid: m.pid})
 	default:
 		l.tell(Event{Kind: WorkerLost, Slot: slot + 1, Pid: m.pid, Err: died})
-		if state == slotStarting && l.plan.notStarted(slot) {
-			l.fail(&StartError{slot + 1, died})
+		switch {
+		case state == slotStarting && noThreads(m.stderr):
+			l.noRoom(slot, fmt.Errorf("start worker %d: it gets no threads: %w", slot+1, syscall.EAGAIN))
+		case state == slotStarting:
+			l.notStarted(slot, died)
 		}
 	}
 }
@@ -380,22 +384,39 @@ func (l *loop) bury(m gone, victim *flight, died *WorkerDiedError) {
 	victim.job.running.post(delivery{result: r})
 }
 
-// notLaunched books that no process could be made. A machine that has no room for
-// one more worker is no fault as long as there is another one.
+// notLaunched books that no process could be made.
 func (l *loop) notLaunched(slot int, err error) {
-	scarce := false
 	for _, e := range []error{syscall.EAGAIN, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
-		scarce = scarce || errors.Is(err, e)
-	}
-	if scarce {
-		if l.plan.close(slot) > 0 {
-			l.tell(Event{Kind: WorkersFewer, Slot: slot + 1, Err: err})
+		if errors.Is(err, e) {
+			l.noRoom(slot, err)
 			return
 		}
-	} else if !l.plan.notStarted(slot) {
+	}
+	l.notStarted(slot, err)
+}
+
+// notStarted books a failed start. The third in a row on a slot fails the pool.
+func (l *loop) notStarted(slot int, err error) {
+	if l.plan.notStarted(slot) {
+		l.fail(&StartError{slot + 1, err})
+	}
+}
+
+// noRoom books that the machine has no room for one more worker. That is no fault as
+// long as another one lives.
+func (l *loop) noRoom(slot int, err error) {
+	room := l.plan.crowded()
+	if room == 0 {
+		l.notStarted(slot, err)
 		return
 	}
-	l.fail(&StartError{slot + 1, err})
+	l.tell(Event{Kind: WorkersFewer, Slot: slot + 1, Workers: room, Err: err})
+}
+
+// noThreads tells the one way in which a Go program, as a worker, dies for want of
+// room: limits of processes count its threads, and it cannot go on without.
+func noThreads(stderr string) bool {
+	return strings.Contains(stderr, "failed to create new OS thread") || strings.Contains(stderr, "pthread_create failed")
 }
 
 // fail is the end of the pool: all jobs end with the error.
@@ -528,7 +549,8 @@ func (l *loop) resume() {
 	}
 }
 
-// retire tells all workers to leave, and reports whether none is left.
+// retire tells all workers to leave, and reports whether none is left. After a stop
+// that does not wait for calls, it does not wait for what they left behind either.
 func (l *loop) retire() bool {
 	none := true
 	for slot, k := range l.links {
@@ -536,6 +558,9 @@ func (l *loop) retire() bool {
 			continue
 		}
 		none = false
+		if l.level >= Terminate {
+			k.kill()
+		}
 		if l.plan.slots[slot].state != slotLeaving {
 			l.plan.slots[slot].state = slotLeaving
 			k.leave()

@@ -22,6 +22,7 @@ const (
 // goroutine, clock or I/O; the time is an argument. The loop owns it.
 type plan struct {
 	slots    []slotPlan
+	room     int // how many workers the machine has room for
 	maxCalls int // calls per worker, 0 for no limit
 	jobs     []*jobPlan
 	turn     int // which job is asked first for its next chunk
@@ -35,7 +36,6 @@ const (
 	slotStarting                  // launched, not ready
 	slotReady                     // takes calls
 	slotLeaving                   // takes none; finishes what it has
-	slotClosed                    // never used again
 )
 
 type slotPlan struct {
@@ -89,7 +89,7 @@ type jobPlan struct {
 }
 
 func newPlan(workers, maxCalls int) *plan {
-	return &plan{slots: make([]slotPlan, workers), maxCalls: maxCalls}
+	return &plan{slots: make([]slotPlan, workers), room: workers, maxCalls: maxCalls}
 }
 
 // add takes a job in.
@@ -390,12 +390,7 @@ func (p *plan) lose(slot int) (victim *flight) {
 		}
 		f.job.waitFirst(f.calls, f.attempt)
 	}
-	fails := s.fails
-	closed := s.state == slotClosed
-	*s = slotPlan{fails: fails}
-	if closed {
-		s.state = slotClosed
-	}
+	*s = slotPlan{fails: s.fails}
 	return victim
 }
 
@@ -408,10 +403,15 @@ func (p *plan) started(slot int) {
 	}
 }
 
-// ready books that a worker takes calls.
+// ready books that a worker takes calls, or that it has to leave because the machine
+// has become too small for it.
 func (p *plan) ready(slot int) {
-	p.slots[slot].state = slotReady
-	p.slots[slot].fails = 0
+	s := &p.slots[slot]
+	s.fails = 0
+	s.state = slotReady
+	if p.live() > p.room {
+		s.state = slotLeaving
+	}
 }
 
 // notStarted books a failed start, and reports whether the slot has failed too often.
@@ -420,16 +420,26 @@ func (p *plan) notStarted(slot int) bool {
 	return p.slots[slot].fails >= maxStarts
 }
 
-// close takes a slot out of use and returns how many are left.
-func (p *plan) close(slot int) int {
-	p.slots[slot] = slotPlan{state: slotClosed}
-	left := 0
+// live counts the slots that have a worker.
+func (p *plan) live() (n int) {
 	for i := range p.slots {
-		if p.slots[i].state != slotClosed {
-			left++
+		if p.slots[i].state != slotEmpty {
+			n++
 		}
 	}
-	return left
+	return n
+}
+
+// crowded books that there was no room for one more worker. The pool goes on with
+// half of those that live, because what they run needs room too. It returns how many
+// that are, or 0 if none lives: then the next start is an attempt like any other.
+func (p *plan) crowded() int {
+	live := p.live()
+	p.room = max(1, min(p.room, live/2))
+	if live == 0 {
+		return 0
+	}
+	return p.room
 }
 
 // toStart returns the next slot whose worker should be started: one worker for each
@@ -449,7 +459,7 @@ func (p *plan) toStart() (int, bool) {
 			free++
 		}
 	}
-	return empty, empty >= 0 && waits > free
+	return empty, empty >= 0 && waits > free && p.live() < p.room
 }
 
 // toRecall returns a slot that should give back what waits before its worker, from

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,12 +40,14 @@ type Commands struct {
 	// is parsed once and not once a call.
 	common   []byte
 	spec     command.Spec
+	env      []string // environ, and what spec adds
 	template *command.Template
 	encoder  *ipc.Encoder
 
-	mu     sync.Mutex // guards what follows; held while a command is being started
-	pid    int        // of the running command, which leads a group of the same id
-	closed bool       // no command may be started any more
+	mu       sync.Mutex // guards what follows; held while a command is being started
+	pid      int        // of the running command, which leads a group of the same id
+	signaled bool       // the running command was asked to end
+	closed   bool       // no command may be started any more
 }
 
 // pieceSize is how much of a command's output travels in one frame. It is half of
@@ -58,26 +61,26 @@ func NewCommands() (*Commands, error) {
 		return nil, fmt.Errorf("open %s for the commands' input: %w", os.DevNull, err)
 	}
 	return &Commands{
-		environ: outerEnvironment(),
+		environ: without(os.Environ(), callVariables),
 		null:    null,
 		buf:     make([]byte, pieceSize),
 		encoder: ipc.NewEncoder(),
 	}, nil
 }
 
-// outerEnvironment leaves out what an outer gpool has set for its own call.
-func outerEnvironment() []string {
-	return slices.DeleteFunc(os.Environ(), func(kv string) bool {
-		for _, name := range callVariables {
-			if strings.HasPrefix(kv, name) {
-				return true
-			}
-		}
-		return false
+// callVariables are set for each call. An outer gpool may have set them for its own.
+var callVariables = []string{"GPOOL_SEQ=", "GPOOL_SLOT=", "GPOOL_ATTEMPT=", "PARALLEL_SEQ=", "PARALLEL_JOBSLOT="}
+
+// without leaves out of env the variables that other sets. A program that finds a
+// variable twice may take the first.
+func without(env, other []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return slices.ContainsFunc(other, func(o string) bool {
+			return len(o) > len(name) && o[:len(name)] == name && o[len(name)] == '='
+		})
 	})
 }
-
-var callVariables = []string{"GPOOL_SEQ=", "GPOOL_SLOT=", "GPOOL_ATTEMPT=", "PARALLEL_SEQ=", "PARALLEL_JOBSLOT="}
 
 // Run is the task: common is a command.Spec, payload a command.Row, the value a
 // command.Status. A command that exits with another code than 0 is a failure with
@@ -118,6 +121,7 @@ func (x *Commands) prepare(common []byte) error {
 		return err
 	}
 	x.spec, x.common = spec, bytes.Clone(common)
+	x.env = append(without(x.environ, spec.Env), without(spec.Env, callVariables)...)
 	return nil
 }
 
@@ -138,6 +142,9 @@ func (x *Commands) start(ctx context.Context, argv []string, c *Call) (*process,
 	}
 	env := x.environment(c)
 	for pause := 10 * time.Millisecond; ; pause *= 2 {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		p, err := x.fork(path, argv, env, c.ID != 0)
 		if errors.Is(err, syscall.ENOEXEC) { // a script without a first line
 			path, argv = "/bin/sh", append([]string{"sh", path}, argv[1:]...)
@@ -150,7 +157,6 @@ func (x *Commands) start(ctx context.Context, argv []string, c *Call) (*process,
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
 		}
 	}
 }
@@ -160,27 +166,39 @@ func (x *Commands) lookUp(name string) (string, error) {
 	if x.spec.Path != "" && x.spec.Mode == command.Direct {
 		return x.spec.Path, nil
 	}
-	path, err := exec.LookPath(name)
-	if err != nil && strings.Contains(name, "/") && x.spec.Dir != "" && !filepath.IsAbs(name) {
-		path, err = exec.LookPath(filepath.Join(x.spec.Dir, name))
+	if strings.Contains(name, "/") && x.spec.Dir != "" && !filepath.IsAbs(name) {
+		if _, err := exec.LookPath(filepath.Join(x.spec.Dir, name)); err != nil {
+			return "", plain(err)
+		}
+		return name, nil // it is executed from there
 	}
+	path, err := exec.LookPath(name)
+	return path, plain(err)
+}
+
+// plain takes off what names the program once more.
+func plain(err error) error {
 	var lookup *exec.Error
 	if errors.As(err, &lookup) {
 		err = lookup.Err
 	}
-	return path, err
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	return err
 }
 
 func (x *Commands) environment(c *Call) []string {
-	env := make([]string, 0, len(x.environ)+len(x.spec.Env)+5)
-	env = append(env, x.environ...)
+	env := make([]string, 0, len(x.env)+5)
+	env = append(env, x.env...)
 	slot := strconv.Itoa(c.Slot)
 	env = append(env, "GPOOL_SLOT="+slot, "PARALLEL_JOBSLOT="+slot)
 	if c.ID != 0 { // the initializer belongs to no call
 		seq := strconv.FormatUint(c.Seq, 10)
 		env = append(env, "GPOOL_SEQ="+seq, "PARALLEL_SEQ="+seq, "GPOOL_ATTEMPT="+strconv.Itoa(c.Attempt))
 	}
-	return append(env, x.spec.Env...)
+	return env
 }
 
 // fork starts the command, with fresh pipes for what it prints if capture is set,
@@ -250,7 +268,7 @@ func (p *process) copyOutput(ctx context.Context, c *Call, buf []byte) (err erro
 	if p.exitFD < 0 {
 		wait = askInterval
 	}
-	for p.out >= 0 || p.err >= 0 {
+	for ended := false; !ended && (p.out >= 0 || p.err >= 0); {
 		n, pollErr := unix.Poll(fds, wait)
 		if pollErr == unix.EINTR {
 			continue
@@ -258,36 +276,61 @@ func (p *process) copyOutput(ctx context.Context, c *Call, buf []byte) (err erro
 		if pollErr != nil {
 			return fmt.Errorf("wait for its output: %w", pollErr)
 		}
-		read := p.readable(ctx, c, &p.out, &fds[0], ipc.Stdout, buf, &err)
-		read = p.readable(ctx, c, &p.err, &fds[1], ipc.Stderr, buf, &err) || read
-		ended := fds[2].Revents != 0 || (p.exitFD < 0 && n == 0 && p.reap())
-		if ended && !read && (p.out >= 0 || p.err >= 0) {
-			// It is gone, its pipes are empty, and somebody still holds them.
-			p.leaked = true
-			break
+		if fds[0].Revents != 0 {
+			p.read(ctx, c, &p.out, ipc.Stdout, buf, &err)
+			fds[0].Fd = int32(p.out)
 		}
+		if fds[1].Revents != 0 {
+			p.read(ctx, c, &p.err, ipc.Stderr, buf, &err)
+			fds[1].Fd = int32(p.err)
+		}
+		ended = fds[2].Revents != 0 || (p.exitFD < 0 && n == 0 && p.reap())
 	}
+	p.readRest(ctx, c, &p.out, ipc.Stdout, buf, &err)
+	p.readRest(ctx, c, &p.err, ipc.Stderr, buf, &err)
 	return err
 }
 
-// readable reads once from a stream that poll named, and closes it at its end.
-func (p *process) readable(ctx context.Context, c *Call, fd *int, poll *unix.PollFd, s ipc.Stream, buf []byte, failed *error) bool {
-	if poll.Revents == 0 || *fd < 0 {
-		return false
-	}
+// read reads once from a stream that has something to say, and closes it at its end.
+func (p *process) read(ctx context.Context, c *Call, fd *int, s ipc.Stream, buf []byte, failed *error) int {
 	n, err := unix.Read(*fd, buf)
 	if err == unix.EINTR {
-		return true
+		return 0
 	}
 	if n <= 0 {
 		unix.Close(*fd)
-		*fd, poll.Fd = -1, -1
-		return false
+		*fd = -1
+		return 0
 	}
 	if *failed == nil {
 		*failed = c.Output(ctx, s, buf[:n])
 	}
-	return true
+	return n
+}
+
+// readRest reads what was in a pipe when its command had ended. If somebody else
+// still holds the pipe, then what he adds is not the command's, and has no end.
+func (p *process) readRest(ctx context.Context, c *Call, fd *int, s ipc.Stream, buf []byte, failed *error) {
+	if *fd < 0 {
+		return
+	}
+	poll := []unix.PollFd{{Fd: int32(*fd), Events: unix.POLLIN}}
+	for {
+		if _, err := unix.Poll(poll, 0); err != unix.EINTR {
+			break
+		}
+	}
+	if poll[0].Revents&unix.POLLHUP != 0 {
+		for *fd >= 0 {
+			p.read(ctx, c, fd, s, buf, failed)
+		}
+		return
+	}
+	p.leaked = true
+	rest, _ := unix.IoctlGetInt(*fd, ioctlWaiting)
+	for rest > 0 && *fd >= 0 {
+		rest -= p.read(ctx, c, fd, s, buf[:min(rest, len(buf))], failed)
+	}
 }
 
 // reap waits for the command if it has ended, and reports whether it has. The pid is
@@ -304,8 +347,15 @@ func (p *process) reap() bool {
 		if got != p.pid && (err == nil || err == syscall.EINTR) {
 			return false
 		}
-		p.reaped, x.pid = true, 0
+		if x.signaled {
+			// What it leaves of its group has been asked to end too, and has not.
+			_ = unix.Kill(-p.pid, syscall.SIGKILL)
+		}
+		p.reaped, x.pid, x.signaled = true, 0, false
 		p.status = newStatus(ws, usage)
+		if err != nil {
+			p.status.Exit = 255 // somebody else has waited for it: nobody knows, so no success
+		}
 	}
 	return true
 }
@@ -402,6 +452,7 @@ func (x *Commands) Signal(sig syscall.Signal) {
 	defer x.mu.Unlock()
 	if x.pid > 0 {
 		_ = unix.Kill(-x.pid, sig)
+		x.signaled = true
 	}
 }
 
@@ -427,7 +478,7 @@ func (x *Commands) Suspend() {
 	if x.pid > 0 {
 		_ = unix.Kill(-x.pid, syscall.SIGSTOP)
 	}
-	_ = unix.Kill(os.Getpid(), syscall.SIGSTOP)
+	stopSelf()
 	// The next line runs after SIGCONT.
 	if x.pid > 0 {
 		_ = unix.Kill(-x.pid, syscall.SIGCONT)

@@ -26,6 +26,7 @@ type outbox struct {
 	mu      sync.Mutex
 	w       *ipc.Writer
 	pending ipc.Result  // of consecutive calls, not yet encoded
+	size    int         // of the pending outcomes, about
 	timer   *time.Timer // flushes what waits while a call runs; nil when stopped
 	armed   bool
 	err     error // the first failed write; later ones are dropped
@@ -38,7 +39,7 @@ func newOutbox(w *ipc.Writer) *outbox {
 	return o
 }
 
-// stop ends the timer. Nothing is sent after it.
+// stop sends what waits and ends the timer.
 func (o *outbox) stop() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -56,6 +57,7 @@ func (o *outbox) result(id uint64, out ipc.Outcome, start time.Time, elapsed tim
 		p.ID, p.Start, p.Elapsed = id, start.UnixNano(), 0
 	}
 	p.Outcomes = append(p.Outcomes, out)
+	o.size += 16 + len(out.Data) + len(out.Message)
 	p.Elapsed = start.UnixNano() + int64(elapsed) - p.Start
 	if elapsed >= flushElapsed {
 		o.write()
@@ -71,19 +73,21 @@ func (o *outbox) output(m ipc.Output) {
 	o.encode()
 	o.w.Begin()
 	o.w.Output(m)
-	o.end()
+	_ = o.w.End() // Call.Output cuts it into pieces that fit
 	o.gathered()
 }
 
-// send writes one message at once, behind everything that waits.
-func (o *outbox) send(encode func(*ipc.Writer)) {
+// send writes one message at once, behind everything that waits. It returns an error
+// if the message is too large to travel.
+func (o *outbox) send(encode func(*ipc.Writer)) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.encode()
 	o.w.Begin()
 	encode(o.w)
-	o.end()
+	err := o.w.End()
 	o.write()
+	return err
 }
 
 // returned notes that calls were given back. It leaves before every result that is
@@ -103,11 +107,7 @@ func (o *outbox) flush() {
 
 // gathered decides whether what waits leaves now or with the timer.
 func (o *outbox) gathered() {
-	waiting := o.w.Len() + 16*len(o.pending.Outcomes)
-	if n := len(o.pending.Outcomes); n > 0 {
-		waiting += len(o.pending.Outcomes[n-1].Data) * n
-	}
-	if waiting >= flushBytes {
+	if o.w.Len()+o.size >= flushBytes {
 		o.write()
 		return
 	}
@@ -126,33 +126,36 @@ func (o *outbox) encode() {
 	for _, m := range notes {
 		o.w.Begin()
 		o.w.Numbers(ipc.KindReturned, m)
-		o.end()
+		_ = o.w.End() // a few numbers fit
 	}
 	if len(o.pending.Outcomes) == 0 {
 		return
 	}
 	o.w.Begin()
 	o.w.Result(&o.pending)
-	o.end()
+	if o.w.End() != nil {
+		o.encodeEach()
+	}
 	clear(o.pending.Outcomes)
 	o.pending.Outcomes = o.pending.Outcomes[:0]
+	o.size = 0
 }
 
-// end closes a frame. A result that is too large to travel at all becomes the
-// failure of its call: the id is answered in any case.
-func (o *outbox) end() {
-	err := o.w.End()
-	if err == nil {
-		return
-	}
-	for i := range o.pending.Outcomes {
+// encodeEach gives every pending result a frame of its own, since they are too large
+// together. One that is too large alone becomes the failure of its call: the id is
+// answered in any case.
+func (o *outbox) encodeEach() {
+	p := &o.pending
+	for i := range p.Outcomes {
+		one := ipc.Result{ID: p.ID + uint64(i), Outcomes: p.Outcomes[i : i+1], Start: p.Start, Elapsed: p.Elapsed}
 		o.w.Begin()
-		o.w.Result(&ipc.Result{
-			ID:       o.pending.ID + uint64(i),
-			Outcomes: []ipc.Outcome{{Code: ipc.Failed, Message: "the result cannot be sent: " + err.Error()}},
-			Start:    o.pending.Start,
-		})
-		_ = o.w.End() // a short text fits
+		o.w.Result(&one)
+		if err := o.w.End(); err != nil {
+			p.Outcomes[i] = ipc.Outcome{Code: ipc.Failed, Message: "the result cannot be sent: " + err.Error()}
+			o.w.Begin()
+			o.w.Result(&one)
+			_ = o.w.End() // a short text fits
+		}
 	}
 }
 

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -53,6 +55,7 @@ type server struct {
 
 	asks     map[uint64]chan ipc.Answer
 	lastAsk  uint64
+	endC     chan struct{}                 // closed when no answer can come any more
 	asked    map[uint64]context.CancelFunc // questions of the parent being answered
 	handlers sync.WaitGroup                // goroutines that send for the reader, which must not wait
 }
@@ -73,13 +76,11 @@ func Serve(in io.Reader, out io.Writer, config Config) error {
 		out:    newOutbox(ipc.NewWriter(out, config.Limits)),
 		wakeC:  make(chan struct{}, 1),
 		asks:   make(map[uint64]chan ipc.Answer),
+		endC:   make(chan struct{}),
 		asked:  make(map[uint64]context.CancelFunc),
 	}
-	s.out.send(func(w *ipc.Writer) {
-		names := make([]string, 0, len(config.Tasks))
-		for name := range config.Tasks {
-			names = append(names, name)
-		}
+	names := slices.Sorted(maps.Keys(config.Tasks))
+	_ = s.out.send(func(w *ipc.Writer) {
 		w.Hello(ipc.Hello{Version: ipc.Version, Build: ipc.BuildID(), Pid: os.Getpid(), Tasks: names})
 	})
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -89,9 +90,10 @@ func Serve(in io.Reader, out io.Writer, config Config) error {
 		s.read(ctx, ipc.NewReader(in, config.Limits), cancel)
 	}()
 	s.run(ctx)
-	s.out.stop()
 	<-readerDone
+	cancel(ErrOrphaned) // nobody waits for what the handlers still do
 	s.handlers.Wait()
+	s.out.stop()
 	return s.err
 }
 
@@ -115,6 +117,7 @@ func (s *server) read(ctx context.Context, r *ipc.Reader, cancel context.CancelC
 		s.queue = nil
 	}
 	s.mu.Unlock()
+	close(s.endC)
 	if orphaned {
 		if s.config.Orphaned != nil {
 			s.config.Orphaned()
@@ -223,6 +226,7 @@ func (s *server) cancelCall(id uint64, sig syscall.Signal) {
 // recall gives back the calls from id on that have not begun. Ids rise along the
 // queue, so what is given back is one range.
 func (s *server) recall(id uint64) {
+	id = max(id, 1) // the initializer is not given back
 	s.mu.Lock()
 	first, n := id, 0
 	for i := len(s.queue) - 1; i >= 0; i-- {
@@ -244,9 +248,9 @@ func (s *server) recall(id uint64) {
 // run is the runner. It ends when nothing more will come.
 func (s *server) run(ctx context.Context) {
 	for {
-		c, task, cancelled := s.begin()
+		c, task, cancelled := s.begin(ctx)
 		if c != nil {
-			s.runOne(ctx, c, task, cancelled)
+			s.runOne(c, task, cancelled)
 			continue
 		}
 		s.out.flush()
@@ -257,8 +261,9 @@ func (s *server) run(ctx context.Context) {
 	}
 }
 
-// begin takes the next call off the queue and makes it the current one.
-func (s *server) begin() (c *Call, task string, cancelled bool) {
+// begin takes the next call off the queue and makes it the current one, which can
+// be cancelled from then on.
+func (s *server) begin(ctx context.Context) (c *Call, task string, cancelled bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.queue) > 0 && s.queue[0].next >= len(s.queue[0].Payloads) {
@@ -275,8 +280,9 @@ func (s *server) begin() (c *Call, task string, cancelled bool) {
 	c = &Call{
 		ID: id, Seq: ch.Seq + uint64(i), Attempt: ch.Attempt, Slot: s.slot,
 		Common: ch.Common, Payload: ch.Payloads[i],
-		server: s, creditC: make(chan struct{}, 1), cancel: func(error) {},
+		server: s, creditC: make(chan struct{}, 1),
 	}
+	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	s.current = c
 	return c, ch.Task, ch.cancelled[id]
 }
@@ -294,7 +300,7 @@ func (s *server) finish() {
 }
 
 // runOne runs one call and hands its outcome to the outbox.
-func (s *server) runOne(ctx context.Context, c *Call, name string, cancelled bool) {
+func (s *server) runOne(c *Call, name string, cancelled bool) {
 	start := time.Now()
 	task := s.config.Tasks[name]
 	var out ipc.Outcome
@@ -305,40 +311,36 @@ func (s *server) runOne(ctx context.Context, c *Call, name string, cancelled boo
 	case task == nil:
 		out = ipc.Outcome{Code: ipc.NotRun, Message: fmt.Sprintf("this worker has no task %q", name)}
 	default:
-		ctx, cancel := context.WithCancelCause(ctx)
-		s.mu.Lock()
-		c.cancel = cancel
-		s.mu.Unlock()
-		out = outcome(invoke(ctx, task, c))
-		if out.Code != ipc.OK && context.Cause(ctx) == errCancelled {
+		out = invoke(c.ctx, task, c)
+		if out.Code != ipc.OK && context.Cause(c.ctx) == errCancelled {
 			out.Code = ipc.Cancelled // whatever the task made of it
 		}
-		cancel(nil)
 	}
+	c.cancel(nil)
 	s.finish()
 	s.out.result(c.ID, out, start, time.Since(start))
 }
 
-// invoke runs a task and turns a panic into an error.
-func invoke(ctx context.Context, task Task, c *Call) (value []byte, err error) {
+// invoke runs a task and turns a panic, also one of its error's methods, into a
+// failure.
+func invoke(ctx context.Context, task Task, c *Call) (out ipc.Outcome) {
 	defer func() {
 		if p := recover(); p != nil {
-			stack := debug.Stack()
-			err = &Failure{Code: ipc.Panicked, Message: fmt.Sprint(p), Data: bytes.Clone(stack)}
+			out = ipc.Outcome{Code: ipc.Panicked, Message: fmt.Sprint(p), Data: debug.Stack()}
 		}
 	}()
-	return task(ctx, c)
-}
-
-func outcome(value []byte, err error) ipc.Outcome {
+	value, err := task(ctx, c)
 	if err == nil {
 		return ipc.Outcome{Data: value}
 	}
-	var f *Failure
-	if errors.As(err, &f) {
-		return ipc.Outcome{Code: f.Code, Message: f.Message, Data: f.Data}
+	out = ipc.Outcome{Code: ipc.Failed, Message: err.Error()}
+	if f := (*Failure)(nil); errors.As(err, &f) {
+		out.Data = f.Data
+		if f.Code != ipc.OK {
+			out.Code = f.Code
+		}
 	}
-	return ipc.Outcome{Code: ipc.Failed, Message: err.Error()}
+	return out
 }
 
 // ask pairs with answered.
@@ -358,17 +360,27 @@ func (s *server) ask(ctx context.Context, method string, payload []byte) ([]byte
 		delete(s.asks, id)
 		s.mu.Unlock()
 	}()
-	s.out.send(func(w *ipc.Writer) { w.Question(ipc.Question{ID: id, Method: method, Payload: payload}) })
-	select {
-	case a := <-replyC:
-		if a.Message != "" {
-			return nil, errors.New(a.Message)
-		}
-		return a.Payload, nil
-	case <-ctx.Done():
-		s.out.send(func(w *ipc.Writer) { w.Numbers(ipc.KindCancel, ipc.Numbers{ID: id}) })
-		return nil, context.Cause(ctx)
+	err := s.out.send(func(w *ipc.Writer) { w.Question(ipc.Question{ID: id, Method: method, Payload: payload}) })
+	if err != nil {
+		return nil, fmt.Errorf("ask the parent: %w", err)
 	}
+	var a ipc.Answer
+	select {
+	case a = <-replyC:
+	case <-ctx.Done():
+		_ = s.out.send(func(w *ipc.Writer) { w.Numbers(ipc.KindCancel, ipc.Numbers{ID: id}) })
+		return nil, context.Cause(ctx)
+	case <-s.endC:
+		select {
+		case a = <-replyC: // it came just before the end
+		default:
+			return nil, ErrOrphaned
+		}
+	}
+	if a.Message != "" {
+		return nil, errors.New(a.Message)
+	}
+	return a.Payload, nil
 }
 
 func (s *server) answered(a ipc.Answer) {
@@ -408,6 +420,8 @@ func (s *server) answer(ctx context.Context, q ipc.Question) {
 		delete(s.asked, id)
 		s.mu.Unlock()
 		cancel()
-		s.out.send(func(w *ipc.Writer) { w.Answer(a) })
+		if err := s.out.send(func(w *ipc.Writer) { w.Answer(a) }); err != nil {
+			_ = s.out.send(func(w *ipc.Writer) { w.Answer(ipc.Answer{ID: id, Message: err.Error()}) })
+		}
 	})
 }

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -31,5 +32,11 @@ func startProcess(path string, argv []string, attr *syscall.ProcAttr) (pid, exit
 	return pid, -1, err
 }
 
+// stopSelf stops this process and returns when it goes on.
+func stopSelf() { _ = unix.Kill(os.Getpid(), syscall.SIGSTOP) }
+
 // maxRSS is in KiB; here the kernel counts bytes.
 func maxRSS(u syscall.Rusage) int { return int(u.Maxrss >> 10) }
+
+// ioctlWaiting asks how many bytes a pipe holds.
+const ioctlWaiting = 0x4004667f // FIONREAD

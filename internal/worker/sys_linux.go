@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"os"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -27,5 +29,17 @@ func startProcess(path string, argv []string, attr *syscall.ProcAttr) (pid, exit
 	return pid, exitFD, err
 }
 
+// stopSelf stops this process and returns when it goes on. The signal is for the
+// calling thread: one for the process may be taken by another thread, and this one
+// would go on for a moment.
+func stopSelf() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), syscall.SIGSTOP)
+}
+
 // maxRSS is in KiB.
 func maxRSS(u syscall.Rusage) int { return int(u.Maxrss) }
+
+// ioctlWaiting asks how many bytes a pipe holds.
+const ioctlWaiting = unix.TIOCINQ

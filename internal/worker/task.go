@@ -35,12 +35,14 @@ type Call struct {
 	Payload []byte // the item
 
 	server *server
+	ctx    context.Context
 	cancel context.CancelCauseFunc
 
 	creditC chan struct{} // wakes Output when credit has come
 	mu      sync.Mutex
 	unpaid  int                  // bytes of output that the parent has not taken yet
 	signal  func(syscall.Signal) // how to signal what the call runs, or nil
+	missed  syscall.Signal       // came when that was not known yet, or 0
 }
 
 // outputWindow is how many bytes of output may be under way for one call. Beyond
@@ -50,22 +52,41 @@ const outputWindow = 1 << 20
 
 // Output sends bytes that the call printed, in order, ahead of its result. The
 // bytes are copied. It waits while a window's worth of earlier ones has not been
-// taken, and returns the context's error when the call is cancelled meanwhile.
+// taken, and returns the context's error when the call is cancelled meanwhile. Many
+// goroutines may call it at once.
 func (c *Call) Output(ctx context.Context, s ipc.Stream, b []byte) error {
+	for len(b) > 0 {
+		piece := b[:min(len(b), pieceSize)]
+		b = b[len(piece):]
+		if err := c.reserve(ctx, len(piece)); err != nil {
+			return err
+		}
+		c.server.out.output(ipc.Output{ID: c.ID, Stream: s, Data: piece})
+	}
+	return nil
+}
+
+// reserve waits until n bytes fit into the window.
+func (c *Call) reserve(ctx context.Context, n int) error {
 	c.mu.Lock()
-	for c.unpaid > 0 && c.unpaid+len(b) > outputWindow {
+	defer c.mu.Unlock()
+	waited := false
+	for c.unpaid+n > outputWindow {
 		c.mu.Unlock()
 		c.server.out.flush()
 		select {
 		case <-c.creditC:
 		case <-ctx.Done():
+			c.mu.Lock()
 			return context.Cause(ctx)
 		}
+		waited = true
 		c.mu.Lock()
 	}
-	c.unpaid += len(b)
-	c.mu.Unlock()
-	c.server.out.output(ipc.Output{ID: c.ID, Stream: s, Data: b})
+	c.unpaid += n
+	if waited {
+		c.wakeOutput() // there may be room for another one that waits
+	}
 	return nil
 }
 
@@ -74,23 +95,35 @@ func (c *Call) credit(n uint64) {
 	c.mu.Lock()
 	c.unpaid -= int(min(n, uint64(max(c.unpaid, 0))))
 	c.mu.Unlock()
+	c.wakeOutput()
+}
+
+func (c *Call) wakeOutput() {
 	select {
 	case c.creditC <- struct{}{}:
 	default:
 	}
 }
 
-// OnSignal sets how the signals of a cancel reach what the call runs.
+// OnSignal sets how the signals of a cancel reach what the call runs. One that came
+// before is delivered at once.
 func (c *Call) OnSignal(f func(syscall.Signal)) {
 	c.mu.Lock()
 	c.signal = f
+	missed := c.missed
 	c.mu.Unlock()
+	if missed != 0 {
+		f(missed)
+	}
 }
 
 // interrupt ends the call's context and passes the signal on.
 func (c *Call) interrupt(sig syscall.Signal) {
 	c.mu.Lock()
 	f := c.signal
+	if f == nil {
+		c.missed = sig
+	}
 	c.mu.Unlock()
 	c.cancel(errCancelled)
 	if f != nil {

@@ -57,6 +57,8 @@ func (l *Local) Launch(slot int) (pool.Process, error) {
 		Stdin: in.r, Stdout: out.w, Stderr: errs.w,
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
+	w := &local{cmd: cmd, in: in.w, out: out.r, errs: errs.r}
+	w.exit.attach(cmd.SysProcAttr)
 	if err := cmd.Start(); err != nil {
 		p.close()
 		return nil, fmt.Errorf("start worker %d: %w", slot, err)
@@ -64,7 +66,7 @@ func (l *Local) Launch(slot int) (pool.Process, error) {
 	in.r.Close()
 	out.w.Close()
 	errs.w.Close()
-	return &local{cmd: cmd, in: in.w, out: out.r, errs: errs.r}, nil
+	return w, nil
 }
 
 type pipe struct{ r, w *os.File }
@@ -96,6 +98,7 @@ func (p *pipes) close() {
 type local struct {
 	cmd           *exec.Cmd
 	in, out, errs *os.File
+	exit          exitWatch
 
 	mu   sync.Mutex // guards gone; held while the process is signalled or reaped
 	gone bool
@@ -117,9 +120,9 @@ func (p *local) Kill() {
 	}
 }
 
-// Wait pairs with Launch. It holds an operating system thread.
+// Wait pairs with Launch.
 func (p *local) Wait() pool.Exit {
-	clean := ended(p.Pid())
+	clean := p.exit.ended(p.Pid())
 	p.mu.Lock()
 	if !clean {
 		// Its pid is still taken, so its session's id means its session.
@@ -131,10 +134,10 @@ func (p *local) Wait() pool.Exit {
 	late := time.Now().Add(drainTime)
 	_ = p.out.SetReadDeadline(late)
 	_ = p.errs.SetReadDeadline(late)
-	return exit(p.cmd.ProcessState)
+	return newExit(p.cmd.ProcessState)
 }
 
-func exit(state *os.ProcessState) pool.Exit {
+func newExit(state *os.ProcessState) pool.Exit {
 	if state == nil { // somebody else has waited for it
 		return pool.Exit{Code: -1}
 	}

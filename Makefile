@@ -1,0 +1,42 @@
+# make help lists the targets. Go and make are all that build and test need;
+# race also needs a C compiler.
+
+GO       ?= go
+FUZZTIME ?= 10s
+
+.DEFAULT_GOAL := help
+.PHONY: build test race fuzz vet bench clean help
+
+build: ## build bin/gpool, one static file
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/gpool ./cmd/gpool
+
+test: ## run all tests
+	$(GO) test ./...
+
+race: ## run all tests under the race detector
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+# Go fuzzes one target at a time, so they are listed first. The list is made apart
+# from the loop: a package that does not compile must not look like one without any.
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	@set -eu; \
+	list=$$($(GO) test -list '^Fuzz' ./...); \
+	printf '%s\n' "$$list" | \
+	awk '/^Fuzz/ { name[++n] = $$1 } /^ok/ { for (i = 1; i <= n; i++) print $$2, name[i]; n = 0 }' | \
+	while read -r package target; do \
+		echo "fuzz $$target of $$package for $(FUZZTIME)"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null; \
+	done
+
+vet: ## go vet, and gofmt on every file
+	$(GO) vet ./...
+	@files=$$(gofmt -l .) && if [ -n "$$files" ]; then printf 'not formatted, run gofmt -w on:\n%s\n' "$$files"; exit 1; fi
+
+bench: ## run the benchmarks of the parts
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+clean: ## remove what build made
+	rm -rf bin
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile

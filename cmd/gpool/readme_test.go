@@ -1,0 +1,167 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// An example is one command of a ```console block and what it prints, stdout and
+// stderr together.
+type example struct {
+	command string
+	output  []string
+}
+
+// block is the examples that run one after the other in the same directory.
+type block struct {
+	line     int // where it begins in its file
+	examples []example
+}
+
+// TestDocumentsRun runs every console block of the documents, as a reader would paste it.
+// Documents without one are fine, but for the README.
+func TestDocumentsRun(t *testing.T) {
+	files, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range append([]string{"../../README.md"}, files...) {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			blocks, err := consoleBlocks(string(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(blocks) == 0 && filepath.Base(file) == "README.md" {
+				t.Fatal("there is no ```console block: the README promises nothing that a test holds it to")
+			}
+			for _, b := range blocks {
+				t.Run(fmt.Sprintf("line %d", b.line), func(t *testing.T) {
+					t.Parallel()
+					if err := b.run(t.TempDir()); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		})
+	}
+}
+
+// consoleBlocks finds the blocks of a Markdown text. "$ " begins a command, which goes on
+// on the next line, behind "> ", if a line ends with a backslash or a quote is open.
+func consoleBlocks(text string) (blocks []block, err error) {
+	var b *block
+	for i, line := range strings.Split(text, "\n") {
+		switch {
+		case b == nil && strings.TrimSpace(line) == "```console":
+			b = &block{line: i + 1}
+		case b == nil:
+		case strings.TrimSpace(line) == "```":
+			if len(b.examples) == 0 {
+				return nil, fmt.Errorf("line %d: the console block has no command: begin one with $", b.line)
+			}
+			blocks = append(blocks, *b)
+			b = nil
+		case strings.HasPrefix(line, "$ "):
+			b.examples = append(b.examples, example{command: line[2:]})
+		case len(b.examples) == 0:
+			return nil, fmt.Errorf("line %d: output without a command: begin one with $", i+1)
+		default:
+			e := &b.examples[len(b.examples)-1]
+			if more, ok := strings.CutPrefix(line, "> "); ok && e.output == nil {
+				e.command += "\n" + more
+				continue
+			}
+			e.output = append(e.output, line)
+		}
+	}
+	if b != nil {
+		return nil, fmt.Errorf("line %d: the console block has no end", b.line)
+	}
+	return blocks, nil
+}
+
+// run runs the commands of a block in dir and compares what they print.
+func (b block) run(dir string) error {
+	for _, e := range b.examples {
+		cmd := exec.Command("sh", "-c", e.command)
+		cmd.Dir = dir
+		cmd.WaitDelay = 10 * time.Second
+		out, err := cmd.CombinedOutput()
+		// Examples may show how something fails.
+		if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+			return fmt.Errorf("$ %s: %w", e.command, err)
+		}
+		got := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+		if len(out) == 0 {
+			got = nil
+		}
+		if !matches(e.output, got) {
+			return fmt.Errorf("$ %s\nprints\n%s\ninstead of\n%s", e.command, strings.Join(got, "\n"), strings.Join(e.output, "\n"))
+		}
+	}
+	return nil
+}
+
+// matches compares lines; "..." stands for any number of them.
+func matches(want, got []string) bool {
+	i := slices.Index(want, "...")
+	if i < 0 {
+		return slices.Equal(want, got)
+	}
+	if len(got) < i || !slices.Equal(want[:i], got[:i]) {
+		return false
+	}
+	for from := i; from <= len(got); from++ {
+		if matches(want[i+1:], got[from:]) {
+			return true
+		}
+	}
+	return false
+}
+
+const sample = "# T\n" +
+	"```sh\n$ not this one\n```\n" +
+	"```console\n$ seq 2 | gpool map -- echo {}\n1\n2\n$ touch f\n$ ls; seq 9 | \\\n>   gpool map echo\nf\n1\n...\n9\n```\n" +
+	"```console\n$ ls\n$ gpool map false ::: x\ngpool: call 1 (x): exit status 1\n...\n```\n"
+
+func TestConsoleBlocks(t *testing.T) {
+	blocks, err := consoleBlocks(sample)
+	if err != nil || len(blocks) != 2 || blocks[0].line != 5 || len(blocks[0].examples) != 3 {
+		t.Fatalf("got %+v, error %v", blocks, err)
+	}
+	for _, b := range blocks {
+		if err := b.run(t.TempDir()); err != nil {
+			t.Error(err)
+		}
+	}
+	// A runner that cannot fail would prove nothing.
+	for _, bad := range []string{"$ echo a\nb", "$ echo a", "$ true\na", "$ seq 3\n1\n...\n2", "$ seq 3\n2\n...", "$ gpool map echo ::: a\nb"} {
+		blocks, err := consoleBlocks("```console\n" + bad + "\n```")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := blocks[0].run(t.TempDir()); err == nil {
+			t.Errorf("%q passes", bad)
+		}
+	}
+	for _, bad := range []string{"```console\n```", "```console\nout\n```", "```console\n$ true\n"} {
+		if _, err := consoleBlocks(bad); err == nil {
+			t.Errorf("%q passes", bad)
+		}
+	}
+	if _, err := os.Stat("f"); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("examples run in the directory of the test")
+	}
+}

@@ -1,0 +1,6 @@
+//go:build !race
+
+package pool_test
+
+// raceEnabled: see bubble.
+const raceEnabled = false
