@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -413,4 +414,60 @@ func numbers(a, b int) string {
 		fmt.Fprintln(&s, i)
 	}
 	return s.String()
+}
+
+// TestWorkersKilledAtRandomCostOneCallEach kills workers again and again: every call
+// has one result, and each victim is named.
+func TestWorkersKilledAtRandomCostOneCallEach(t *testing.T) {
+	const calls = 200
+	d := newDay(t, "imap", "-j4", "--chunksize", "5", "-c", "echo {}; sleep 0.01")
+	d.Stdin = strings.NewReader(numbers(1, calls))
+	d.start()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		d.exit(1)
+	}()
+	rng := rand.New(rand.NewPCG(uint64(os.Getpid()), 1))
+	kills := 0
+	for over := false; !over; {
+		select {
+		case <-ended:
+			over = true
+		case <-time.After(time.Duration(rng.IntN(60)) * time.Millisecond):
+			if workers := d.workers(); len(workers) > 0 && kills < 25 {
+				kills++
+				_ = unix.Kill(workers[rng.IntN(len(workers))], unix.SIGKILL)
+			}
+		}
+	}
+	seen := map[string]int{}
+	for line := range strings.Lines(d.out.String()) {
+		seen[strings.TrimSuffix(line, "\n")]++
+	}
+	twice := 0
+	for _, n := range seen {
+		if n != 1 {
+			twice++
+		}
+	}
+	died := strings.Count(d.said(), "died: killed by signal 9")
+	if len(seen) < calls-died || twice > 0 {
+		t.Errorf("%d of %d calls printed, %d of them more than once; %d workers are said to have died: %s", len(seen), calls, twice, died, d.said())
+	}
+	if died == 0 || !strings.Contains(d.said(), fmt.Sprintf("gpool: %d calls: ", calls)) {
+		t.Errorf("%d kills, and it said %s", kills, d.said())
+	}
+	t.Logf("%d kills cost %d calls", kills, died)
+	d.nothingLeft(200 * time.Millisecond)
+}
+
+// workers lists the pids of gpool's workers.
+func (d *day) workers() (pids []int) {
+	for _, pid := range d.left() {
+		if args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && bytes.HasSuffix(args, []byte("\x00"+workerVerb+"\x00")) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/term"
@@ -150,8 +152,12 @@ func origin(row *input.Row) string {
 		where = append(where, fmt.Sprintf("line %d of %s", row.Line, row.File))
 	}
 	if len(row.Columns) > 0 {
-		text := command.QuoteArgv(shorten(row.Columns))
-		where = append(where, strings.ToValidUTF8(text, "\uFFFD"))
+		short := shorten(row.Columns)
+		text := strings.ToValidUTF8(command.QuoteArgv(short), "\uFFFD")
+		if strings.ContainsFunc(text, unicode.IsControl) { // one line, and no orders to the terminal
+			text = strconv.Quote(strings.Join(short, " "))
+		}
+		where = append(where, text)
 	}
 	if where == nil {
 		return ""

@@ -1,20 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
-// An example is one command of a ```console block and what it prints, stdout and
-// stderr together.
+// An example is one command of a ```console block and what it prints.
 type example struct {
 	command string
 	output  []string
@@ -95,46 +94,52 @@ func consoleBlocks(text string) (blocks []block, err error) {
 // run runs the commands of a block in dir and compares what they print.
 func (b block) run(dir string) error {
 	for _, e := range b.examples {
+		var out, errs bytes.Buffer
 		cmd := exec.Command("sh", "-c", e.command)
-		cmd.Dir = dir
-		cmd.WaitDelay = 10 * time.Second
-		out, err := cmd.CombinedOutput()
+		cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = dir, &out, &errs, 10*time.Second
 		// Examples may show how something fails.
-		if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-			return fmt.Errorf("$ %s: %w", e.command, err)
+		if err := cmd.Run(); err != nil {
+			if _, ok := errors.AsType[*exec.ExitError](err); !ok {
+				return fmt.Errorf("$ %s: %w", e.command, err)
+			}
 		}
-		got := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
-		if len(out) == 0 {
-			got = nil
-		}
-		if !matches(e.output, got) {
-			return fmt.Errorf("$ %s\nprints\n%s\ninstead of\n%s", e.command, strings.Join(got, "\n"), strings.Join(e.output, "\n"))
+		if !matches(e.output, linesOf(out.String()), linesOf(errs.String())) {
+			return fmt.Errorf("$ %s\nprints\n%sand on stderr\n%sinstead of\n%s",
+				e.command, &out, &errs, strings.Join(e.output, "\n"))
 		}
 	}
 	return nil
 }
 
-// matches compares lines; "..." stands for any number of them.
-func matches(want, got []string) bool {
-	i := slices.Index(want, "...")
-	if i < 0 {
-		return slices.Equal(want, got)
+func linesOf(text string) []string {
+	if text == "" {
+		return nil
 	}
-	if len(got) < i || !slices.Equal(want[:i], got[:i]) {
-		return false
+	return strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+}
+
+// matches reports whether the lines of both streams, each in its order, can make up what
+// a document shows: which stream is first on a terminal is a matter of luck. "..." stands
+// for any number of lines.
+func matches(want, out, errs []string) bool {
+	if len(want) == 0 {
+		return len(out) == 0 && len(errs) == 0
 	}
-	for from := i; from <= len(got); from++ {
-		if matches(want[i+1:], got[from:]) {
+	free, rest := want[0] == "...", want[1:]
+	if free {
+		if matches(rest, out, errs) {
 			return true
 		}
+		rest = want
 	}
-	return false
+	return len(out) > 0 && (free || out[0] == want[0]) && matches(rest, out[1:], errs) ||
+		len(errs) > 0 && (free || errs[0] == want[0]) && matches(rest, out, errs[1:])
 }
 
 const sample = "# T\n" +
 	"```sh\n$ not this one\n```\n" +
 	"```console\n$ seq 2 | gpool map -- echo {}\n1\n2\n$ touch f\n$ ls; seq 9 | \\\n>   gpool map echo\nf\n1\n...\n9\n```\n" +
-	"```console\n$ ls\n$ gpool map false ::: x\ngpool: call 1 (x): exit status 1\n...\n```\n"
+	"```console\n$ ls\n$ gpool map false ::: x; echo $?\n1\ngpool: call 1 (x): exit status 1\n...\n```\n"
 
 func TestConsoleBlocks(t *testing.T) {
 	blocks, err := consoleBlocks(sample)
@@ -147,7 +152,7 @@ func TestConsoleBlocks(t *testing.T) {
 		}
 	}
 	// A runner that cannot fail would prove nothing.
-	for _, bad := range []string{"$ echo a\nb", "$ echo a", "$ true\na", "$ seq 3\n1\n...\n2", "$ seq 3\n2\n...", "$ gpool map echo ::: a\nb"} {
+	for _, bad := range []string{"$ echo a\nb", "$ echo a", "$ true\na", "$ seq 3\n1\n...\n2", "$ seq 3\n2\n...", "$ gpool map echo ::: a\nb", "$ seq 2\n2\n1"} {
 		blocks, err := consoleBlocks("```console\n" + bad + "\n```")
 		if err != nil {
 			t.Fatal(err)

@@ -26,6 +26,7 @@ func newRoot(io stdio) *cobra.Command {
 	root.SetIn(io.in)
 	root.SetOut(io.out)
 	root.SetErr(io.err)
+	root.SetFlagErrorFunc(flagError)
 	root.SetVersionTemplate("gpool {{.Version}}\n")
 	for _, v := range verbs {
 		root.AddCommand(newVerb(v, io))

@@ -382,7 +382,7 @@ type screen struct {
 func newScreen(mode string, std stdio, total int) (*screen, error) {
 	show, err := report.Enabled(mode, std.err, os.Getenv)
 	if err != nil {
-		return nil, fmt.Errorf("--progress: %w", err)
+		return nil, err
 	}
 	s := &screen{out: std.out, err: std.err}
 	if show {

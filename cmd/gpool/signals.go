@@ -91,15 +91,19 @@ func name(sig os.Signal) string {
 }
 
 // suspend passes Ctrl-Z on to the commands, which the terminal does not reach, and
-// stops with them until the shell says to go on.
+// stops until the shell says to go on. It waits for the SIGCONT itself: a process may
+// run on for a moment after it has sent itself a SIGSTOP.
 func (w *signals) suspend() {
 	if w.screen.bar != nil {
 		w.screen.bar.Pause()
 	}
-	w.pool.Suspend()
+	w.pool.Suspend(true)
+	contC := make(chan os.Signal, 1)
+	signal.Notify(contC, syscall.SIGCONT)
 	_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
-	// The next line runs after SIGCONT.
-	w.pool.Resume()
+	<-contC
+	signal.Stop(contC)
+	w.pool.Suspend(false)
 	if w.screen.bar != nil {
 		w.screen.bar.Resume()
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gpool/internal/command"
 	"gpool/internal/input"
 	"gpool/internal/pool"
 )
@@ -107,8 +109,8 @@ func newVerb(v verb, io stdio) *cobra.Command {
 	f.SortFlags = false
 	f.VarP(&o.jobs, "jobs", "j", "workers: N, N% of the CPUs, +N or -N relative to them (default: one for each CPU this process may use)")
 	f.VarP(&o.jobs, "processes", "P", "the same as --jobs")
-	f.IntVar(&o.chunkSize, "chunksize", 0, "items sent to a worker at once (default: "+v.chunkDefault()+")")
-	f.IntVar(&o.maxCalls, "maxtasksperchild", 0, "calls after which a worker is replaced (default: never)")
+	f.Var(atLeastOne{"--chunksize", &o.chunkSize}, "chunksize", "items sent to a worker at once (default: "+v.chunkDefault()+")")
+	f.Var(atLeastOne{"--maxtasksperchild", &o.maxCalls}, "maxtasksperchild", "calls after which a worker is replaced (default: never)")
 	f.StringVar(&o.initializer, "initializer", "", "shell command line run once in each new worker, before its first call")
 	if v.collect {
 		f.BoolVar(&o.unordered, "unordered", false, "print results as calls finish")
@@ -123,7 +125,7 @@ func newVerb(v verb, io stdio) *cobra.Command {
 		f.BoolVar(&o.jsonl, "jsonl", false, "rows are JSON arrays, or objects for {name}, one a line")
 		f.BoolVar(&o.header, "header", false, "the first row names the columns, for {name}")
 	} else {
-		f.IntVarP(&o.batch, "max-args", "n", 0, "items for each COMMAND (default: 1)")
+		f.VarP(atLeastOne{"--max-args", &o.batch}, "max-args", "n", "items for each COMMAND (default: 1)")
 	}
 	f.BoolVar(&o.lineBuffer, "line-buffer", false, "print lines as they come, of all calls at once")
 	f.BoolVar(&o.tag, "tag", false, "begin each line with its item and a TAB")
@@ -143,14 +145,6 @@ func (v verb) chunkDefault() string {
 // check finds what is wrong with the flags by themselves.
 func (o *options) check(cmd *cobra.Command, v verb) error {
 	given := cmd.Flags().Changed
-	for _, n := range []struct {
-		name  string
-		value int
-	}{{"chunksize", o.chunkSize}, {"maxtasksperchild", o.maxCalls}, {"max-args", o.batch}} {
-		if given(n.name) && n.value < 1 {
-			return fmt.Errorf("--%s %d: at least 1 is needed", n.name, n.value)
-		}
-	}
 	if given("command") && strings.TrimSpace(o.shellLine) == "" {
 		return fmt.Errorf("-c: the command line is empty")
 	}
@@ -197,6 +191,48 @@ func (o *options) inputFormat(v verb) (input.Format, error) {
 	return f, nil
 }
 
+// badValue is the error of a flag's value. It is a sentence of its own: what pflag says
+// around it is left out.
+type badValue struct{ flag, value, why string }
+
+func (e *badValue) Error() string {
+	return fmt.Sprintf("%s %s: %s", e.flag, command.Quote(e.value), e.why)
+}
+
+func flagError(_ *cobra.Command, err error) error {
+	if bad, ok := errors.AsType[*badValue](err); ok {
+		return bad
+	}
+	return err
+}
+
+// atLeastOne is the value of a flag that counts something. It is 0 if not given.
+type atLeastOne struct {
+	flag string
+	n    *int
+}
+
+func (a atLeastOne) String() string {
+	if a.n == nil { // pflag asks a zero value
+		return "0"
+	}
+	return strconv.Itoa(*a.n)
+}
+
+func (a atLeastOne) Type() string { return "N" }
+
+func (a atLeastOne) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return &badValue{a.flag, s, "a whole number is needed"}
+	}
+	if n < 1 {
+		return &badValue{a.flag, s, "at least 1 is needed"}
+	}
+	*a.n = n
+	return nil
+}
+
 // jobs is the value of -j.
 type jobs struct{ text string }
 
@@ -205,8 +241,10 @@ func (j *jobs) Type() string   { return "N" }
 
 func (j *jobs) Set(s string) error {
 	j.text = s
-	_, err := j.count()
-	return err
+	if _, err := j.count(); err != nil {
+		return &badValue{"-j", s, err.Error()}
+	}
+	return nil
 }
 
 // maxWorkers keeps a slip of the finger from taking the machine down.

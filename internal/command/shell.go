@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -18,6 +19,7 @@ const (
 	quoteInDouble                     // between double quotes
 	quoteInDoubleAfter                // the same, right after $name, which must not grow
 	quoteInSingle                     // between single quotes
+	quoteNumber                       // in arithmetic, which evaluates whatever it holds
 )
 
 // append writes value as the shell has to read it.
@@ -33,9 +35,21 @@ func (q quoting) append(dst []byte, value string) []byte {
 		return appendInDouble(append(dst, `""`...), value)
 	case quoteInSingle:
 		return appendInSingle(dst, value)
+	case quoteNumber:
+		return append(append(append(dst, '('), value...), ')')
 	}
 	return append(dst, value...)
 }
+
+// check refuses a value for which there is no way to write it.
+func (q quoting) check(value string) error {
+	if q == quoteNumber && !wholeNumber.MatchString(value) {
+		return fmt.Errorf("%.80q stands in arithmetic, where only a whole number is safe", value)
+	}
+	return nil
+}
+
+var wholeNumber = regexp.MustCompile(`^[-+]?[0-9]+$`)
 
 // checkQuoting refuses the shells that are known to read quotes in another way than sh: what is safe there is not known
 // here. An unknown name passes, since it will most often be one more sh.
@@ -88,7 +102,7 @@ func trimForItem(text string) (string, error) {
 //	`...`                     refused: how quotes nest there depends on the shell
 //	$'...'                    refused: not every shell knows it
 //	${...}                    refused: quotes mean different things there; but ${1} and ${name} are the shell's own
-//	$((...)), ((...))         refused: shells evaluate what they find there
+//	$((...)), ((...))         the value in parentheses; a call whose value is no whole number fails
 //	a comment                 refused: a newline in the value would end it
 //	after <<                  refused: the body of a here-document cannot be quoted
 //	after >&                  refused, but for 2>&1 and its like: bash expands the word twice
@@ -507,6 +521,9 @@ func (l *lexer) quoting(p *piece, length int) (quoting, string) {
 		if !p.ofItem() && c != inBackticks {
 			return quoteNot, ""
 		}
+		if c == inArith || c == inArithParen {
+			return quoteNumber, ""
+		}
 		return 0, refusal(c)
 	}
 }
@@ -528,10 +545,7 @@ func refusal(c context) string {
 	case inParam:
 		return "stands in a ${...} expansion, where no value can be quoted safely: assign it to a variable first, " +
 			"as in v={}; echo \"${x:-$v}\""
-	case inComment:
-		return "stands in a comment, which a newline in the value would end: take the comment out"
 	default:
-		return "stands in arithmetic, where shells evaluate whatever the value holds: " +
-			"assign it to a variable first, and check that it is a number"
+		return "stands in a comment, which a newline in the value would end: take the comment out"
 	}
 }

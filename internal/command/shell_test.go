@@ -43,6 +43,7 @@ func TestScript(t *testing.T) {
 		{"no comment", `echo ${#a} $# "#" \# x#'' {} '{}'`, row("v"), `echo ${#a} $# "#" \# x#'' v 'v'`},
 		{"before a here-document", "cat {} <<E\nit's\nE\n", row("v"), "cat v <<E\nit's\nE\n"},
 		{"here-string", "cat <<<{}", row("v"), "cat <<<v"},
+		{"in arithmetic", `echo $((1 - {} * ({} + 1))); ((i = {1}))`, row("-42"), `echo $((1 - (-42) * ((-42) + 1))); ((i = (-42)))`},
 		{"after arithmetic", `echo $(( (1<<2) + $(echo 3) )) "{}"`, row("$"), `echo $(( (1<<2) + $(echo 3) )) "\$"`},
 		{"after an arithmetic for", `for ((i=0; i<2; i++)); do echo {}; done`, row("v"), `for ((i=0; i<2; i++)); do echo v; done`},
 		{"after parameters", `echo ${a:-'}'} "${b%.c}" "{}"`, row("$"), `echo ${a:-'}'} "${b%.c}" "\$"`},
@@ -73,8 +74,6 @@ func TestScriptRefused(t *testing.T) {
 		{"echo $'{}'", "end the quotes before it"},
 		{"echo ${x:-{}}", "assign it to a variable first"},
 		{"echo \"${x:-{1}}\"", "assign it to a variable first"},
-		{"echo $((1 + {}))", "stands in arithmetic"},
-		{"((i = {1}))", "stands in arithmetic"},
 		{"echo hi # {}", "take the comment out"},
 		{"echo hi # comment", "take the comment out"},
 		{"cat <<E\n{}\nE", "pass the value as an argument"},
@@ -189,6 +188,18 @@ func checkShell(t rapid.TB, template *Template, values []string, expect func(str
 		}
 		if i >= len(got) || got[i] != w {
 			t.Fatalf("place %d of %d: got %q, want %q", i%(len(want)/len(values)), len(got), got[min(i, len(got)-1)], w)
+		}
+	}
+}
+
+func TestOnlyNumbersAreWrittenInArithmetic(t *testing.T) {
+	tmpl, err := Parse(Spec{Mode: Script, Words: []string{"echo $((1 + {}))"}, Shell: "sh"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, value := range []string{"", "x", "a[$(id)]", "1+1", "0x10", "1\n", "--1", "1 "} {
+		if argv, err := tmpl.Render(Values{Row: Row{Columns: []string{value}}}); err == nil || !strings.Contains(err.Error(), "whole number") {
+			t.Errorf("the value %q became %q, %v", value, argv, err)
 		}
 	}
 }

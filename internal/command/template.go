@@ -329,7 +329,11 @@ func (t *Template) appendPieces(dst []byte, pieces []piece, v *Values) ([]byte, 
 			if j > 0 {
 				dst = append(dst, ' ')
 			}
-			dst = p.quote.append(dst, p.op.apply(value))
+			value = p.op.apply(value)
+			if err := p.quote.check(value); err != nil {
+				return nil, err
+			}
+			dst = p.quote.append(dst, value)
 		}
 	}
 	return dst, nil

@@ -36,7 +36,7 @@ const (
 	KindCredit   Kind = 32 // parent: so many bytes of output have been taken away
 	KindRecall   Kind = 33 // parent: give back what has not begun
 	KindReturned Kind = 34 // worker: these calls will not be begun here
-	KindSuspend  Kind = 35 // parent: stop, with everything you run, until SIGCONT
+	KindSuspend  Kind = 35 // parent: stop what you run (1), or let it go on (0)
 )
 
 // Stream tells the two output streams of a call apart.
@@ -112,7 +112,7 @@ type Output struct {
 }
 
 // Numbers is the shape of the small messages: cancel (id, signal), credit (id,
-// bytes), recall (first id), returned (first id, count), suspend and bye.
+// bytes), recall (first id), returned (first id, count), suspend (0, on or off) and bye.
 type Numbers struct {
 	ID uint64
 	N  uint64

@@ -107,7 +107,7 @@ func samples() []sample {
 		numbers(KindCredit, "credit", "bytes", 1, 262144),
 		numbers(KindRecall, "recall", "nothing", 8, 0),
 		numbers(KindReturned, "returned", "count", 8, 4),
-		numbers(KindSuspend, "suspend", "nothing", 0, 0),
+		numbers(KindSuspend, "suspend", "on", 0, 1),
 	}
 }
 

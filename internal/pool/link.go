@@ -152,6 +152,18 @@ func (l *link) leave() {
 	})
 }
 
+// suspend tells the worker to stop what it runs, or to let it go on. The channel is
+// closed once that has been written.
+func (l *link) suspend(on bool) chan struct{} {
+	toldC := make(chan struct{})
+	m := ipc.Numbers{}
+	if on {
+		m.N = 1
+	}
+	l.outbox.put(outgoing{kind: ipc.KindSuspend, numbers: m, toldC: toldC})
+	return toldC
+}
+
 // signal reaches the worker alone, if there is one.
 func (l *link) signal(s syscall.Signal) {
 	l.mu.Lock()

@@ -37,9 +37,11 @@ type (
 	stopped   struct{ level Level }
 	killTime  struct{}           // the running calls have had their time to end
 	overdue   struct{ *Running } // those of one job have
-	suspended struct{ toldC chan struct{} }
-	resumed   struct{}
-	closing   struct{}
+	suspended struct {
+		on    bool
+		toldC chan struct{}
+	}
+	closing struct{}
 )
 
 // killDelay is how long commands have between SIGTERM and SIGKILL.
@@ -48,17 +50,18 @@ const killDelay = 500 * time.Millisecond
 // loop is the goroutine that owns the plan and the slots. It never blocks but on
 // its inbox and its timer.
 type loop struct {
-	pool   *Pool
-	config *Config
-	plan   *plan
-	links  []*link // by slot, nil if there is none
-	pids   []int
-	jobs   map[*Running]*jobPlan
-	asked  map[*Running]bool // a demand is with the feeder
-	level  Level             // how far the pool is stopped
-	closed bool
-	failed error // why the pool has failed
-	timer  *time.Timer
+	pool      *Pool
+	config    *Config
+	plan      *plan
+	links     []*link // by slot, nil if there is none
+	pids      []int
+	jobs      map[*Running]*jobPlan
+	asked     map[*Running]bool // a demand is with the feeder
+	level     Level             // how far the pool is stopped
+	closed    bool
+	suspended bool
+	failed    error // why the pool has failed
+	timer     *time.Timer
 }
 
 func newLoop(p *Pool) *loop {
@@ -122,9 +125,7 @@ func (l *loop) handle(m message) {
 	case overdue:
 		l.overdue(m.Running)
 	case suspended:
-		l.suspend(m.toldC)
-	case resumed:
-		l.resume()
+		l.suspend(m)
 	case closing:
 		l.closed = true
 	}
@@ -343,6 +344,9 @@ func (l *loop) start(slot int) {
 	l.plan.started(slot)
 	k := newLink(slot, l.config, l.pool.inbox)
 	l.links[slot] = k
+	if l.suspended {
+		k.suspend(true)
+	}
 	go k.live()
 }
 
@@ -518,35 +522,25 @@ func (l *loop) drop(r *Running, j *jobPlan) {
 	}
 }
 
-// suspend tells the workers to stop, and closes toldC once all have been told.
-func (l *loop) suspend(toldC chan struct{}) {
+// suspend tells the workers to stop what they run, or to let it go on, and closes
+// toldC once all have been told.
+func (l *loop) suspend(m suspended) {
+	l.suspended = m.on
 	var told []chan struct{}
 	for _, k := range l.links {
-		if k == nil {
-			continue
-		}
-		c := make(chan struct{})
-		if k.outbox.put(outgoing{kind: ipc.KindSuspend, toldC: c}) {
-			told = append(told, c)
+		if k != nil {
+			told = append(told, k.suspend(m.on))
 		}
 	}
 	go func() { // ends when every writer has written, or has ended
-		defer close(toldC)
+		defer close(m.toldC)
 		for _, c := range told {
 			select {
 			case <-c:
-			case <-time.After(killDelay): // it was being launched, or does not read
+			case <-time.After(killDelay): // it is being launched, or does not read
 			}
 		}
 	}()
-}
-
-func (l *loop) resume() {
-	for _, k := range l.links {
-		if k != nil {
-			k.signal(syscall.SIGCONT)
-		}
-	}
 }
 
 // retire tells all workers to leave, and reports whether none is left. After a stop

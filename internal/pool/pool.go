@@ -288,16 +288,14 @@ func (p *Pool) Submit(job Job) (*Running, error) {
 // Stop ends all jobs as the level says. It returns at once; wait for the jobs.
 func (p *Pool) Stop(level Level) { p.inbox.put(stopped{level}) }
 
-// Suspend stops what runs, for Ctrl-Z, and returns when the workers have been told.
-func (p *Pool) Suspend() {
-	toldC := make(chan struct{})
-	if p.inbox.put(suspended{toldC}) {
-		<-toldC
+// Suspend stops what the workers run, for Ctrl-Z, or lets it go on, and returns when
+// they have been told. A task that is a function goes on to its end.
+func (p *Pool) Suspend(on bool) {
+	m := suspended{on, make(chan struct{})}
+	if p.inbox.put(m) {
+		<-m.toldC
 	}
 }
-
-// Resume lets suspended workers go on.
-func (p *Pool) Resume() { p.inbox.put(resumed{}) }
 
 // Close refuses new jobs, lets those that were handed in finish, ends the workers
 // and waits for them. It is safe to call twice.

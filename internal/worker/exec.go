@@ -48,6 +48,9 @@ type Commands struct {
 	pid      int        // of the running command, which leads a group of the same id
 	signaled bool       // the running command was asked to end
 	closed   bool       // no command may be started any more
+
+	suspended bool // no command may be started for now
+	changed   *sync.Cond
 }
 
 // pieceSize is how much of a command's output travels in one frame. It is half of
@@ -60,12 +63,14 @@ func NewCommands() (*Commands, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s for the commands' input: %w", os.DevNull, err)
 	}
-	return &Commands{
+	x := &Commands{
 		environ: without(os.Environ(), callVariables),
 		null:    null,
 		buf:     make([]byte, pieceSize),
 		encoder: ipc.NewEncoder(),
-	}, nil
+	}
+	x.changed = sync.NewCond(&x.mu)
+	return x, nil
 }
 
 // callVariables are set for each call. An outer gpool may have set them for its own.
@@ -235,6 +240,9 @@ func (x *Commands) fork(path string, argv, env []string, capture bool) (*process
 func (x *Commands) forkLocked(p *process, path string, argv []string, attr *syscall.ProcAttr) (err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	for x.suspended && !x.closed {
+		x.changed.Wait()
+	}
 	if x.closed {
 		return ErrOrphaned
 	}
@@ -461,6 +469,7 @@ func (x *Commands) Signal(sig syscall.Signal) {
 func (x *Commands) Kill() {
 	x.mu.Lock()
 	x.closed = true
+	x.changed.Broadcast()
 	if x.pid > 0 {
 		_ = unix.Kill(-x.pid, syscall.SIGKILL)
 	}
@@ -470,17 +479,19 @@ func (x *Commands) Kill() {
 	}
 }
 
-// Suspend stops the running command and this process, and lets the command go on
-// when this process is continued. No command can start in between: the lock is held.
-func (x *Commands) Suspend() {
+// Suspend stops the running command, and lets none start, until it is called with
+// false. The worker itself goes on: a stopped one would not see that its parent is
+// gone.
+func (x *Commands) Suspend(on bool) {
+	sig := syscall.SIGCONT
+	if on {
+		sig = syscall.SIGSTOP
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.suspended = on
+	x.changed.Broadcast()
 	if x.pid > 0 {
-		_ = unix.Kill(-x.pid, syscall.SIGSTOP)
-	}
-	stopSelf()
-	// The next line runs after SIGCONT.
-	if x.pid > 0 {
-		_ = unix.Kill(-x.pid, syscall.SIGCONT)
+		_ = unix.Kill(-x.pid, sig)
 	}
 }

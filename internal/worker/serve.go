@@ -31,9 +31,9 @@ type Config struct {
 	// Orphaned is called by the reader when the parent is gone although it did not
 	// say goodbye. In a process it kills what runs and does not return.
 	Orphaned func()
-	// Suspend is called by the reader when the parent is being stopped; it returns
-	// when the worker goes on.
-	Suspend func()
+	// Suspend is called by the reader when the parent is being stopped (true) and
+	// when it goes on.
+	Suspend func(on bool)
 	Limits  ipc.Limits
 }
 
@@ -151,7 +151,7 @@ func (s *server) handle(ctx context.Context, m *ipc.Message) {
 		}
 	case ipc.KindSuspend:
 		if s.config.Suspend != nil {
-			s.config.Suspend()
+			s.config.Suspend(m.Numbers.N != 0)
 		}
 	case ipc.KindCall:
 		s.answer(ctx, m.Question)

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -31,9 +30,6 @@ func startProcess(path string, argv []string, attr *syscall.ProcAttr) (pid, exit
 	pid, err = syscall.ForkExec(path, argv, attr)
 	return pid, -1, err
 }
-
-// stopSelf stops this process and returns when it goes on.
-func stopSelf() { _ = unix.Kill(os.Getpid(), syscall.SIGSTOP) }
 
 // maxRSS is in KiB; here the kernel counts bytes.
 func maxRSS(u syscall.Rusage) int { return int(u.Maxrss >> 10) }

@@ -1,8 +1,6 @@
 package worker
 
 import (
-	"os"
-	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -27,15 +25,6 @@ func startProcess(path string, argv []string, attr *syscall.ProcAttr) (pid, exit
 	attr.Sys = &syscall.SysProcAttr{Setpgid: true, PidFD: &exitFD}
 	pid, err = syscall.ForkExec(path, argv, attr)
 	return pid, exitFD, err
-}
-
-// stopSelf stops this process and returns when it goes on. The signal is for the
-// calling thread: one for the process may be taken by another thread, and this one
-// would go on for a moment.
-func stopSelf() {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), syscall.SIGSTOP)
 }
 
 // maxRSS is in KiB.
