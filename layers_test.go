@@ -39,6 +39,10 @@ var rooms = map[string]room{
 		theirs: []string{"github.com/spf13/cobra", "golang.org/x/term"},
 		why:    "the command is a customer: it decides nothing that a pool could decide, and reaches the worker through package gpool only",
 	},
+	"bench": {
+		ours: []string{"internal/input", "internal/ipc", "internal/pool", "internal/pool/launch", "internal/worker"},
+		why:  "it measures the parts and plays both processes, so it uses them and nothing else",
+	},
 	"internal/ipc": {
 		theirs: []string{"github.com/vmihailenco/msgpack/v5"},
 		why:    "both processes speak through it, so it imports nothing of ours",

@@ -51,7 +51,7 @@ func (p pieces) Read(b []byte) (int, error) { return p.r.Read(b[:min(len(b), p.n
 
 // A large frame that comes in small pieces costs a few copies, not one a piece.
 func TestALargeFrameInSmallPieces(t *testing.T) {
-	const size = 16 << 20
+	const size = 4 << 20
 	frame := frameOf(values(func(e *Encoder) { e.Output(Output{ID: 1, Stream: Stdout, Data: make([]byte, size)}) }))
 	r := NewReader(pieces{bytes.NewReader(frame), 64 << 10}, Limits{})
 	var m Message
@@ -66,7 +66,7 @@ func TestALargeFrameInSmallPieces(t *testing.T) {
 }
 
 func TestBuffersShrinkAfterALargeMessage(t *testing.T) {
-	large := Run{ID: 1, Payloads: [][]byte{make([]byte, 8<<20)}, Common: []byte{}, Seq: 1, Attempt: 1}
+	large := Run{ID: 1, Payloads: [][]byte{make([]byte, 5<<20)}, Common: []byte{}, Seq: 1, Attempt: 1}
 	var b bytes.Buffer
 	w := NewWriter(&b, Limits{})
 	for i := range 2 {
