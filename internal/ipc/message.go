@@ -39,6 +39,10 @@ const (
 	KindSuspend  Kind = 35 // parent: stop what you run (1), or let it go on (0)
 )
 
+// MaxCalls is how many calls a run frame, and how many outcomes a result frame, may
+// hold: in memory they take many times the byte that they may take in a frame.
+const MaxCalls = 1 << 20
+
 // Stream tells the two output streams of a call apart.
 type Stream uint8
 
@@ -156,7 +160,7 @@ func (d *Decoder) Hello(n int) (m Hello) {
 	m.Version = d.Uint()
 	m.Build = d.Str()
 	m.Pid = d.small("a pid")
-	for i := d.Array(); i > 0 && d.err == nil; i-- {
+	for i := d.list(); i > 0 && d.err == nil; i-- {
 		m.Tasks = append(m.Tasks, d.Str())
 	}
 	d.Skip(n - 4)
@@ -203,7 +207,7 @@ func (d *Decoder) Run(id uint64, n int, m *Run) {
 		m.Task = string(task)
 	}
 	m.Payloads = m.Payloads[:0]
-	for i := d.Array(); i > 0 && d.err == nil; i-- {
+	for i := d.list(); i > 0 && d.err == nil; i-- {
 		m.Payloads = append(m.Payloads, d.Bytes())
 	}
 	m.Common = d.Bytes()
@@ -238,7 +242,7 @@ func (e *Encoder) Result(m *Result) {
 func (d *Decoder) Result(id uint64, n int, m *Result) {
 	d.expect(n, 1)
 	*m = Result{ID: id, Outcomes: m.Outcomes[:0]}
-	for i := d.Array(); i > 0 && d.err == nil; i-- {
+	for i := d.list(); i > 0 && d.err == nil; i-- {
 		m.Outcomes = append(m.Outcomes, d.outcome())
 	}
 	d.last(id, len(m.Outcomes))
@@ -349,6 +353,16 @@ func (d *Decoder) part(id uint64, n int) (m part) {
 	m.data = d.Bytes()
 	d.Skip(n - 2)
 	return m
+}
+
+// list reads the header of an array that will be kept in memory.
+func (d *Decoder) list() int {
+	n := d.Array()
+	if n > MaxCalls {
+		d.fail(fmt.Errorf("a list of %d values, %d are allowed", n, MaxCalls))
+		return 0
+	}
+	return n
 }
 
 // expect fails if a message has fewer elements than it needs.

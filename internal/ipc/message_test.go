@@ -231,3 +231,19 @@ func TestNumbersOfAllWidths(t *testing.T) {
 		}
 	}
 }
+
+// TestListsAreBounded: a byte of a frame may become 48 bytes of memory.
+func TestListsAreBounded(t *testing.T) {
+	for name, encode := range map[string]func(e *Encoder){
+		"run":    func(e *Encoder) { e.Run(&Run{ID: 1, Task: "t", Payloads: make([][]byte, MaxCalls+1), Attempt: 1}) },
+		"result": func(e *Encoder) { e.Result(&Result{ID: 1, Outcomes: make([]Outcome, MaxCalls+1)}) },
+		"hello":  func(e *Encoder) { e.Hello(Hello{Version: Version, Tasks: make([]string, MaxCalls+1)}) },
+	} {
+		e := NewEncoder()
+		encode(e)
+		var m Message
+		if err := NewDecoder().Message(e.Encoded(), &m); err == nil || !strings.Contains(err.Error(), "are allowed") {
+			t.Errorf("a %s of %d values gives %v", name, MaxCalls+1, err)
+		}
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"gpool/internal/ipc"
 )
 
 // How the plan paces work. Calls are handed out ahead of need, so that a worker
@@ -201,11 +203,11 @@ func (j *jobPlan) depth() int {
 // size is how many calls the next chunk should have.
 func (j *jobPlan) size(workers int) int {
 	if j.chunkSize > 0 {
-		return j.chunkSize
+		return min(j.chunkSize, ipc.MaxCalls)
 	}
 	n := 1
 	if j.mean > 0 {
-		n = int(min(chunkTime/j.mean+1, time.Duration(j.bound)))
+		n = int(min(chunkTime/j.mean+1, time.Duration(j.bound), ipc.MaxCalls))
 	}
 	if j.inputDone { // towards the end ever smaller, so that all workers end together
 		n = min(n, (j.waits+2*workers-1)/(2*workers))
