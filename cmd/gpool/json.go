@@ -54,8 +54,8 @@ type record struct {
 	Args      []string `json:"args,omitempty"`
 	ArgsB64   []string `json:"args_base64,omitempty"`
 	Status    string   `json:"status"`
-	Exit      int      `json:"exit"`
-	Signal    int      `json:"signal"`
+	Exit      *int     `json:"exit"`   // null if no command has ended
+	Signal    *int     `json:"signal"` // null likewise
 	Error     string   `json:"error,omitempty"`
 	Slot      int      `json:"slot"`
 	WorkerPid int      `json:"worker_pid"`
@@ -69,10 +69,13 @@ var kindNames = map[pool.Kind]string{
 	pool.WorkerDied: "worker died", pool.Cancelled: "cancelled",
 }
 
-func (f *jsonLines) result(r *pool.Result, s command.Status) error {
+func (f *jsonLines) result(r *pool.Result, s *command.Status) error {
 	rec := record{
-		Seq: r.Call.Seq, Status: kindNames[r.Kind], Exit: s.Exit, Signal: s.Signal,
+		Seq: r.Call.Seq, Status: kindNames[r.Kind],
 		Slot: r.Slot, WorkerPid: r.Pid, Attempt: r.Attempt, Runtime: r.Elapsed.Seconds(),
+	}
+	if s != nil {
+		rec.Exit, rec.Signal = &s.Exit, &s.Signal
 	}
 	if !r.Start.IsZero() {
 		rec.Start = float64(r.Start.UnixMicro()) / 1e6

@@ -29,7 +29,7 @@ func newStdout(w io.Writer) *bufio.Writer { return bufio.NewWriterSize(w, 64<<10
 // form is one way to print results: raw, by lines, or as JSON.
 type form interface {
 	output(c *pool.Call, s ipc.Stream, b []byte) error
-	result(r *pool.Result, s command.Status) error
+	result(r *pool.Result, s *command.Status) error // s is nil if no command has ended
 }
 
 // printer is the consumer of a run: it prints results and counts how calls ended.
@@ -93,7 +93,7 @@ func (p *printer) Result(r *pool.Result) error {
 		p.failed.Add(1)
 		p.list(r, r.Err.Error())
 	}
-	if status.Leaked {
+	if status != nil && status.Leaked {
 		p.list(r, "processes that it left behind still hold its output open; what they print from now on is lost")
 	}
 	p.screen.done(r.Kind != pool.Succeeded)
@@ -115,21 +115,22 @@ func writing(err error) error {
 }
 
 // read finds how the command of a call ended: its status travels as the value of a
-// success, or in the data of a failure.
-func (p *printer) read(r *pool.Result) command.Status {
+// success, or in the data of a failure. It is nil if none has ended.
+func (p *printer) read(r *pool.Result) *command.Status {
 	data := r.Value
 	var failure *pool.TaskError
 	if errors.As(r.Err, &failure) {
 		data = failure.Data
 	}
 	if len(data) == 0 {
-		return command.Status{}
+		return nil
 	}
 	status, err := p.status.Read(data)
 	if err != nil { // our own worker wrote it
 		p.list(r, err.Error())
+		return nil
 	}
-	return status
+	return &status
 }
 
 // list says on stderr what happened to a call.
@@ -141,14 +142,13 @@ func (p *printer) list(r *pool.Result, what string) {
 	if p.listed > listLimit {
 		return
 	}
-	row := r.Call.Item.(*input.Row)
-	fmt.Fprintf(p.err, "gpool: call %d%s: %s\n", r.Call.Seq, origin(row), what)
+	fmt.Fprintf(p.err, "gpool: call %d%s: %s\n", r.Call.Seq, origin(r.Call.Item.(*input.Row)), what)
 }
 
 // origin names an item for people: where it came from and how it begins.
 func origin(row *input.Row) string {
 	var where []string
-	if row.Line > 0 {
+	if row.Line > 0 && row.Err == nil { // the error of a bad row names its line
 		where = append(where, fmt.Sprintf("line %d of %s", row.Line, row.File))
 	}
 	if len(row.Columns) > 0 {
@@ -230,7 +230,7 @@ func (f raw) output(_ *pool.Call, s ipc.Stream, b []byte) error {
 	return err
 }
 
-func (f raw) result(*pool.Result, command.Status) error { return nil }
+func (f raw) result(*pool.Result, *command.Status) error { return nil }
 
 // lines prints whole lines, each with the item before it if tag is set. Output of
 // several calls may arrive at once; the beginning of a line waits for its end. A
@@ -283,7 +283,7 @@ func (f *lines) line(w io.Writer, c *pool.Call, line []byte) error {
 	return err
 }
 
-func (f *lines) result(r *pool.Result, _ command.Status) error {
+func (f *lines) result(r *pool.Result, _ *command.Status) error {
 	open := f.open[r.Call.Seq]
 	if open == nil {
 		return nil

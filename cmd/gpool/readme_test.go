@@ -32,7 +32,7 @@ func TestDocumentsRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range append([]string{"../../README.md"}, files...) {
+	for _, file := range append([]string{"../../README.md", "../../CHANGELOG.md"}, files...) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			text, err := os.ReadFile(file)
 			if err != nil {

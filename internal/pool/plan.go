@@ -16,6 +16,7 @@ const (
 	stuckTime    = 10 * time.Millisecond // a worker that is busier than this may lose what waits before it
 	maxAhead     = 128                   // chunks that wait before one worker
 	maxStarts    = 3                     // failed starts in a row on one slot that fail the pool
+	maxStarting  = 8                     // workers that start at once: more would only wait for each other
 	heldBytes    = 16 << 20              // payloads that may be in memory beyond one
 	defaultAhead = 1024                  // default of Job.Window
 )
@@ -447,7 +448,7 @@ func (p *plan) crowded() int {
 // toStart returns the next slot whose worker should be started: one worker for each
 // call that waits and has no free worker.
 func (p *plan) toStart() (int, bool) {
-	waits, free, empty := 0, 0, -1
+	waits, free, starting, empty := 0, 0, 0, -1
 	for _, j := range p.jobs {
 		if !j.idle() {
 			waits += j.waits
@@ -457,11 +458,14 @@ func (p *plan) toStart() (int, bool) {
 		switch s := &p.slots[i]; {
 		case s.state == slotEmpty && empty < 0:
 			empty = i
-		case s.state == slotStarting, s.state == slotReady && s.calls == 0:
+		case s.state == slotStarting:
+			starting++
+			free++
+		case s.state == slotReady && s.calls == 0:
 			free++
 		}
 	}
-	return empty, empty >= 0 && waits > free && p.live() < p.room
+	return empty, empty >= 0 && waits > free && starting < maxStarting && p.live() < p.room
 }
 
 // toRecall returns a slot that should give back what waits before its worker, from

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"gpool/internal/ipc"
 )
 
@@ -53,7 +55,7 @@ type Exit struct {
 
 func (e Exit) String() string {
 	if e.Signal != 0 {
-		return fmt.Sprintf("killed by signal %d (%v)", int(e.Signal), e.Signal)
+		return fmt.Sprintf("killed by signal %d (%s)", int(e.Signal), unix.SignalName(e.Signal))
 	}
 	return fmt.Sprintf("exit status %d", e.Code)
 }

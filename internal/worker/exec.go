@@ -264,19 +264,25 @@ func (p *process) close() {
 // no descriptor of it.
 const askInterval = 20 // milliseconds
 
-// copyOutput sends what the command prints until it has ended and nothing more is
-// in its pipes. It returns an error when the output could not be handed on.
+// outputGrace is how long the output of a command may stay open after its end, for
+// what is on its way through a child, as in `echo > >(cat)`. Who holds it open for
+// longer is not waited for.
+const outputGrace = 100 * time.Millisecond
+
+// copyOutput sends what the command prints until it has ended and its output too, or
+// the grace is over. It returns an error when the output could not be handed on.
 func (p *process) copyOutput(ctx context.Context, c *Call, buf []byte) (err error) {
 	fds := []unix.PollFd{
 		{Fd: int32(p.out), Events: unix.POLLIN},
 		{Fd: int32(p.err), Events: unix.POLLIN},
 		{Fd: int32(p.exitFD), Events: unix.POLLIN}, // poll passes over -1
 	}
-	wait := -1
+	wait := -1 // milliseconds
 	if p.exitFD < 0 {
 		wait = askInterval
 	}
-	for ended := false; !ended && (p.out >= 0 || p.err >= 0); {
+	var end time.Time // of the grace, once the command has ended
+	for p.out >= 0 || p.err >= 0 {
 		n, pollErr := unix.Poll(fds, wait)
 		if pollErr == unix.EINTR {
 			continue
@@ -292,7 +298,17 @@ func (p *process) copyOutput(ctx context.Context, c *Call, buf []byte) (err erro
 			p.read(ctx, c, &p.err, ipc.Stderr, buf, &err)
 			fds[1].Fd = int32(p.err)
 		}
-		ended = fds[2].Revents != 0 || (p.exitFD < 0 && n == 0 && p.reap())
+		if end.IsZero() {
+			if fds[2].Revents == 0 && (p.exitFD >= 0 || n > 0 || !p.reap()) {
+				continue
+			}
+			end, fds[2].Fd = time.Now().Add(outputGrace), -1
+		}
+		left := time.Until(end)
+		if left <= 0 {
+			break
+		}
+		wait = int(left/time.Millisecond) + 1
 	}
 	p.readRest(ctx, c, &p.out, ipc.Stdout, buf, &err)
 	p.readRest(ctx, c, &p.err, ipc.Stderr, buf, &err)
@@ -316,7 +332,7 @@ func (p *process) read(ctx context.Context, c *Call, fd *int, s ipc.Stream, buf 
 	return n
 }
 
-// readRest reads what was in a pipe when its command had ended. If somebody else
+// readRest reads what is in a pipe when the grace is over. If somebody else
 // still holds the pipe, then what he adds is not the command's, and has no end.
 func (p *process) readRest(ctx context.Context, c *Call, fd *int, s ipc.Stream, buf []byte, failed *error) {
 	if *fd < 0 {
