@@ -197,6 +197,9 @@ func (p *printer) event(e pool.Event) {
 func (p *printer) summary(stopped syscall.Signal) {
 	failed, cancelled, notRun := p.failed.Load(), p.cancelled.Load(), p.notRun.Load()
 	total := p.succeeded.Load() + failed + cancelled + notRun
+	if known := int64(p.run.total); known > total { // the pool has not even taken them
+		total, notRun = known, notRun+known-total
+	}
 	if n := p.fewer.Load(); n > 0 {
 		fmt.Fprintf(p.screen.err, "gpool: the run ended with %s of %d\n", count(n, "worker"), p.run.workers)
 	}

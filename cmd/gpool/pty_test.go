@@ -136,10 +136,11 @@ func TestCtrlZStopsWhatRunsAndContGoesOn(t *testing.T) {
 	term.until("2 commands", func() bool { return term.files("up.*") == 2 })
 	term.press('\x1a')
 	// The commands' own children come and go with each turn of their loops: what is
-	// there must be stopped, but for the workers, which watch their parent.
+	// there must be stopped, but for the workers, which watch their parent. A shell that
+	// has just called vfork waits in state D for a child that is stopped.
 	term.until("everything to stop", func() bool {
 		states := term.states()
-		return len(states) >= 3 && strings.Trim(states, "T") == ""
+		return len(states) >= 3 && strings.Trim(states, "TD") == ""
 	})
 	if err := os.WriteFile(filepath.Join(term.dir, "go"), nil, 0o644); err != nil {
 		t.Fatal(err)

@@ -365,14 +365,18 @@ func (p *process) reap() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if !p.reaped {
+		if x.signaled && p.exitFD >= 0 {
+			// It has ended. What it leaves of its group has been asked to end too,
+			// and has not. The group's id is still its own: it is not reaped yet.
+			_ = unix.Kill(-p.pid, syscall.SIGKILL)
+		}
 		var ws syscall.WaitStatus
 		var usage syscall.Rusage
 		got, err := syscall.Wait4(p.pid, &ws, syscall.WNOHANG, &usage)
 		if got != p.pid && (err == nil || err == syscall.EINTR) {
 			return false
 		}
-		if x.signaled {
-			// What it leaves of its group has been asked to end too, and has not.
+		if x.signaled && p.exitFD < 0 { // the end was not known before: the best there is
 			_ = unix.Kill(-p.pid, syscall.SIGKILL)
 		}
 		p.reaped, x.pid, x.signaled = true, 0, false
