@@ -515,3 +515,44 @@ func (d *day) workers() (pids []int) {
 	}
 	return pids
 }
+
+// TestStalledOutputDoesNotHoldTheSecondSignal: nobody reads what gpool prints, nor
+// what it says, and nobody closes it either.
+func TestStalledOutputDoesNotHoldTheSecondSignal(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	d := newDay(t, "map", "-j2", "-c", "head -c 300000 /dev/zero; touch up.{#}; sleep 1000", ":::", "1", "2", "3", "4")
+	d.Stdout, d.Stderr = w, w
+	d.start()
+	d.until("2 commands", func() bool { return d.files("up.*") == 2 })
+	const first = syscall.SIGTERM
+	_ = d.Process.Signal(first)
+	from := time.Now()
+	stop := time.AfterFunc(100*time.Millisecond, func() { _ = d.Process.Signal(syscall.SIGINT) })
+	defer stop.Stop()
+	d.exit(128 + int(first))
+	if took := time.Since(from); took > 10*time.Second {
+		t.Errorf("it took %v to end", took)
+	}
+	d.nothingLeft(200 * time.Millisecond)
+}
+
+func TestALeftReaderOfStderrLosesNoResults(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	defer w.Close()
+	d := newDay(t, "map", "-j2", "-c", "echo {}; echo err >&2", ":::", "1", "2", "3")
+	d.Stderr = w
+	d.start()
+	d.exit(0)
+	if got := d.out.String(); got != numbers(1, 3) {
+		t.Errorf("stdout is %q", got)
+	}
+}

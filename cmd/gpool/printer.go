@@ -42,7 +42,8 @@ type printer struct {
 	form   form
 	status command.StatusReader
 
-	listed    int // failures that were listed
+	listed    int  // failures that were listed
+	broken    bool // results could not be written; set by the deliverer, read after it
 	succeeded atomic.Int64
 	failed    atomic.Int64
 	cancelled atomic.Int64 // begun, and ended by a stop
@@ -70,13 +71,13 @@ func newPrinter(r *run, s *screen) *printer {
 
 // Output implements pool.Consumer.
 func (p *printer) Output(c *pool.Call, s ipc.Stream, b []byte) error {
-	return writing(p.form.output(c, s, b))
+	return p.writing(p.form.output(c, s, b))
 }
 
 // Result implements pool.Consumer.
 func (p *printer) Result(r *pool.Result) error {
 	status := p.read(r)
-	if err := writing(p.form.result(r, status)); err != nil {
+	if err := p.writing(p.form.result(r, status)); err != nil {
 		return err
 	}
 	switch r.Kind {
@@ -103,12 +104,13 @@ func (p *printer) Result(r *pool.Result) error {
 // Flush implements pool.Consumer. stdout goes first: what is said about a call comes
 // after what it printed.
 func (p *printer) Flush() error {
-	return writing(errors.Join(p.out.Flush(), p.err.Flush()))
+	return p.writing(errors.Join(p.out.Flush(), p.err.Flush()))
 }
 
 // writing says what was being done when a write failed.
-func writing(err error) error {
+func (p *printer) writing(err error) error {
 	if err != nil {
+		p.broken = true
 		return fmt.Errorf("write the results: %w", err)
 	}
 	return nil

@@ -36,10 +36,12 @@ func runVerb(v verb, o *options, args []string, io stdio) error {
 	if err != nil {
 		return err
 	}
-	defer r.rows.Close()
 	if o.dryRun {
+		defer r.rows.Close()
 		return r.dryRun()
 	}
+	// The rows are not closed: a read that nobody can interrupt may still be under
+	// way when a run is stopped, and the process ends with it.
 	return r.execute()
 }
 
@@ -299,7 +301,9 @@ func encoded(write func(*ipc.Encoder)) []byte {
 
 // verdict turns the outcome of a run into the exit code and the last words.
 func (r *run) verdict(p *printer, stopped syscall.Signal, err error) error {
-	p.summary(stopped)
+	if !p.broken { // else results are missing from the counts
+		p.summary(stopped)
+	}
 	switch {
 	case errors.Is(err, syscall.EPIPE): // whoever read our output has left: quietly
 		return &exitError{code: exitSignal + int(syscall.SIGPIPE)}
@@ -384,15 +388,27 @@ func newScreen(mode string, std stdio, total int) (*screen, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &screen{out: std.out, err: std.err}
+	s := &screen{out: std.out, err: lenient{std.err}}
 	if show {
 		s.bar = report.New(std.err, int64(total), os.Getenv)
-		s.err = s.bar.Writer(std.err)
+		s.err = s.bar.Writer(lenient{std.err})
 		if isTerminal(std.out) {
 			s.out = s.bar.Writer(std.out)
 		}
 	}
 	return s, nil
+}
+
+// lenient drops what a reader of stderr who has left would have got. Only results
+// end a run when nobody wants them.
+type lenient struct{ w io.Writer }
+
+func (l lenient) Write(b []byte) (int, error) {
+	n, err := l.w.Write(b)
+	if errors.Is(err, syscall.EPIPE) {
+		return len(b), nil
+	}
+	return n, err
 }
 
 func (s *screen) setTotal(n int64) {

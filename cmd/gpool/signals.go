@@ -21,8 +21,13 @@ type signals struct {
 	comeC  chan os.Signal
 	quitC  chan struct{}
 	doneC  chan struct{}
+	sayC   chan string  // to the goroutine that may wait for a terminal nobody reads
 	first  atomic.Int32 // the signal that stopped the run, or 0
 }
+
+// giveUp is how long after the end of all calls gpool still waits for somebody to
+// read their output: then it exits, and its workers, if any is left, with it.
+const giveUp = 2 * time.Second
 
 // watchSignals begins to listen. What was ignored when gpool was started (nohup, a
 // shell's background job) stays ignored.
@@ -30,7 +35,7 @@ func watchSignals(p *pool.Pool, s *screen) *signals {
 	w := &signals{
 		pool: p, screen: s,
 		comeC: make(chan os.Signal, 8), // a few, so that none is lost
-		quitC: make(chan struct{}), doneC: make(chan struct{}),
+		quitC: make(chan struct{}), doneC: make(chan struct{}), sayC: make(chan string, 4),
 	}
 	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGTSTP} {
 		if !signal.Ignored(sig) {
@@ -41,6 +46,7 @@ func watchSignals(p *pool.Pool, s *screen) *signals {
 	// run ends in order instead of on the spot.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	go w.watch()
+	go w.tell()
 	return w
 }
 
@@ -54,14 +60,23 @@ func (w *signals) stop() syscall.Signal {
 
 func (w *signals) watch() {
 	defer close(w.doneC)
-	var graceC <-chan time.Time
+	defer close(w.sayC)
+	var graceC, giveUpC <-chan time.Time
+	terminate := func() {
+		w.pool.Stop(pool.Terminate)
+		if giveUpC == nil {
+			giveUpC = time.After(giveUp)
+		}
+	}
 	for {
 		select {
 		case <-w.quitC:
 			return
 		case <-graceC:
 			w.say("the calls that still run are ended")
-			w.pool.Stop(pool.Terminate)
+			terminate()
+		case <-giveUpC: // our own output is stuck, and nothing else is left
+			os.Exit(exitSignal + int(w.first.Load()))
 		case sig := <-w.comeC:
 			switch {
 			case sig == syscall.SIGTSTP:
@@ -72,13 +87,27 @@ func (w *signals) watch() {
 				graceC = time.After(grace)
 				w.say(fmt.Sprintf("%s: no more calls are begun, those that run have %v; once more ends them now", name(sig), grace))
 			default:
-				w.pool.Stop(pool.Terminate)
+				terminate()
 			}
 		}
 	}
 }
 
-func (w *signals) say(text string) { fmt.Fprintf(w.screen.err, "gpool: %s\n", text) }
+// say never waits: what cannot be said is dropped.
+func (w *signals) say(text string) {
+	select {
+	case w.sayC <- text:
+	default:
+	}
+}
+
+// tell is the goroutine that says it. It ends with watch, or with the process if
+// nobody reads stderr.
+func (w *signals) tell() {
+	for text := range w.sayC {
+		fmt.Fprintf(w.screen.err, "gpool: %s\n", text)
+	}
+}
 
 func name(sig os.Signal) string {
 	switch sig {

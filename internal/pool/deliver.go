@@ -15,7 +15,7 @@ import (
 const (
 	backlogHigh = 16 << 20
 	backlogLow  = 4 << 20
-	resultCost  = 256 // what a result counts besides its value
+	resultCost  = 256 // what a delivery counts besides its bytes
 	creditStep  = 256 << 10
 	shelfMemory = 8 << 20 // output that must wait, before it goes to disk
 )
@@ -46,7 +46,7 @@ func (d *delivery) cost() int64 {
 	if d.stream == 0 {
 		return int64(resultCost + len(d.result.Value))
 	}
-	return int64(len(d.data))
+	return int64(resultCost + len(d.data))
 }
 
 func newRunning(p *Pool, job Job) *Running {

@@ -135,8 +135,11 @@ func (l *loop) submitted(r *Running) {
 	l.jobs[r] = l.plan.add(r)
 	go r.feed()
 	go r.deliver()
-	if l.closed || l.level > 0 || l.failed != nil {
+	switch {
+	case l.closed || l.failed != nil:
 		r.err = errors.Join(ErrClosed, l.failed)
+		l.halt(r)
+	case l.level > 0: // stopped before it began: nothing of it is run
 		l.halt(r)
 	}
 }

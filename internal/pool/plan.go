@@ -69,8 +69,9 @@ type chunk struct {
 
 // segment is a run of consecutive waiting calls.
 type segment struct {
-	calls   []Call
-	attempt int
+	calls    []Call
+	attempt  int
+	recalled bool // came back from a worker that had too much before it
 }
 
 // jobPlan is what the plan knows of a job.
@@ -155,15 +156,15 @@ func (j *jobPlan) push(calls []Call) (failed []Call) {
 // wait puts calls at the end of the queue.
 func (j *jobPlan) wait(calls []Call, attempt int) {
 	if len(calls) > 0 {
-		j.waiting = append(j.waiting, segment{calls, attempt})
+		j.waiting = append(j.waiting, segment{calls: calls, attempt: attempt})
 		j.waits += len(calls)
 	}
 }
 
 // waitFirst puts calls that come back before all others.
-func (j *jobPlan) waitFirst(calls []Call, attempt int) {
+func (j *jobPlan) waitFirst(calls []Call, attempt int, recalled bool) {
 	if len(calls) > 0 {
-		j.waiting = append([]segment{{calls, attempt}}, j.waiting...)
+		j.waiting = append([]segment{{calls, attempt, recalled}}, j.waiting...)
 		j.waits += len(calls)
 	}
 }
@@ -217,14 +218,15 @@ func (j *jobPlan) size(workers int) int {
 }
 
 // room reports whether a slot can be sent one more chunk of j.
-func (s *slotPlan) room(j *jobPlan) bool {
+func (s *slotPlan) room(j *jobPlan, now time.Time) bool {
 	if s.state != slotReady {
 		return false
 	}
 	if s.calls == 0 {
 		return true
 	}
-	return j.mean > 0 && time.Duration(s.calls)*j.mean < lookahead && len(s.flights) < maxAhead
+	stuck := now.Sub(s.moved) >= stuckTime
+	return !stuck && j.mean > 0 && time.Duration(s.calls)*j.mean < lookahead && len(s.flights) < maxAhead
 }
 
 // next cuts the next chunk that should be sent, or returns false. The slot with the
@@ -237,7 +239,7 @@ func (p *plan) next(now time.Time) (chunk, bool) {
 	best := -1
 	for i := range p.slots {
 		s := &p.slots[i]
-		if s.room(j) && (best < 0 || s.calls < p.slots[best].calls) {
+		if s.room(j, now) && (best < 0 || s.calls < p.slots[best].calls) {
 			best = i
 		}
 	}
@@ -246,6 +248,10 @@ func (p *plan) next(now time.Time) (chunk, bool) {
 	}
 	s := &p.slots[best]
 	n := j.size(len(p.slots))
+	if j.waiting[0].recalled {
+		// Not all to one worker again, also with a given size: it would come back again.
+		n = min(n, (j.waits+2*len(p.slots)-1)/(2*len(p.slots)))
+	}
 	if s.quota >= 0 {
 		n = min(n, s.quota)
 	}
@@ -368,7 +374,7 @@ func (p *plan) returned(slot int, id uint64, n int) error {
 	clear(s.flights[len(kept):])
 	s.flights = kept
 	for _, f := range slices.Backward(back) {
-		f.job.waitFirst(f.calls, f.attempt)
+		f.job.waitFirst(f.calls, f.attempt, true)
 		f.job.flying -= len(f.calls)
 		s.calls -= len(f.calls)
 	}
@@ -391,7 +397,7 @@ func (p *plan) lose(slot int) (victim *flight) {
 			victim = &first
 			f.calls = f.calls[1:]
 		}
-		f.job.waitFirst(f.calls, f.attempt)
+		f.job.waitFirst(f.calls, f.attempt, false)
 	}
 	*s = slotPlan{fails: s.fails}
 	return victim
@@ -475,7 +481,7 @@ func (p *plan) toRecall(now time.Time) (slot int, id uint64, again time.Time, ok
 	free := false
 	for i := range p.slots {
 		s := &p.slots[i]
-		free = free || s.state == slotReady && s.calls == 0 || s.state == slotEmpty
+		free = free || s.state == slotReady && s.calls == 0 || s.state == slotEmpty && p.live() < p.room
 	}
 	if !free {
 		return 0, 0, again, false

@@ -212,7 +212,26 @@ func TestACallBehindASlowOneIsRecalledWhenAWorkerIsFree(t *testing.T) {
 		t.Fatal(err)
 	}
 	j.inputDone = true
-	equal(t, "chunks", cutAll(p), []string{"1:2+2"})
+	for want := range uint64(2) { // one after the other, and not behind the slow one again
+		c, ok := p.next(again)
+		if !ok || c.slot != 1 || c.calls[0].Seq != 2+want || len(c.calls) != 1 {
+			t.Errorf("the next chunk is %+v, %v; want call %d on slot 1", c, ok, 2+want)
+		}
+	}
+}
+
+// TestRecalledCallsAreShared: a chunk of a given size that was too much for one worker
+// must not be too much for the next, over and over.
+func TestRecalledCallsAreShared(t *testing.T) {
+	p, j := readyPlan(2, Job{ChunkSize: 1000})
+	j.push(calls(1000))
+	cutAll(p)
+	if err := p.returned(0, 2, 999); err != nil {
+		t.Fatal(err)
+	}
+	if c, ok := p.next(noon); !ok || c.slot != 1 || len(c.calls) != 250 {
+		t.Errorf("of 999 recalled calls %d go to slot %d, want 250 to slot 1", len(c.calls), c.slot)
+	}
 }
 
 // model checks what must hold of a plan whatever happens: every call is in one place,

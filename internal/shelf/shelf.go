@@ -20,6 +20,9 @@ type Shelf struct {
 	buf    []byte
 }
 
+// pieceCost is what a piece counts in memory besides its bytes.
+const pieceCost = 64
+
 // Piece is what was put on a shelf at once.
 type Piece struct {
 	data []byte // nil if it is in the file
@@ -29,8 +32,11 @@ type Piece struct {
 
 // Put keeps data, which must not be changed any more.
 func (s *Shelf) Put(data []byte) (Piece, error) {
-	if s.memory+len(data) <= s.Limit {
-		s.memory += len(data)
+	if len(data) == 0 {
+		return Piece{}, nil
+	}
+	if s.memory+len(data)+pieceCost <= s.Limit {
+		s.memory += len(data) + pieceCost
 		return Piece{data: data, n: len(data)}, nil
 	}
 	if s.file == nil {
@@ -55,8 +61,11 @@ func (s *Shelf) Put(data []byte) (Piece, error) {
 // Take hands a piece over to use, in blocks that are valid during the call, and
 // frees it. Pieces may be taken in any order, each once.
 func (s *Shelf) Take(p Piece, use func([]byte) error) error {
-	if p.n == 0 || p.data != nil {
-		s.memory -= p.n
+	if p.n == 0 {
+		return nil
+	}
+	if p.data != nil {
+		s.memory -= p.n + pieceCost
 		return use(p.data)
 	}
 	defer s.free(p)

@@ -95,7 +95,7 @@ func TestShelfGivesTheDiskBack(t *testing.T) {
 
 func TestShelfPassesErrorsOn(t *testing.T) {
 	t.Setenv("TMPDIR", "/nonexistent")
-	s := &Shelf{Limit: 3}
+	s := &Shelf{Limit: 3 + pieceCost}
 	defer s.Close()
 	p, err := s.Put([]byte("abc"))
 	if err != nil {
