@@ -345,6 +345,7 @@ func TestRecall(t *testing.T) {
 				p.run(1, "gate", "1", "2", "3")
 				p.run(4, "gate", "4")
 				p.run(5, "gate", "5", "6", "7")
+				synctest.Wait() // call 1 has begun
 				p.numbers(ipc.KindRecall, c.id, 0)
 				p.wants(c.want)
 				p.numbers(ipc.KindCancel, 7, sigTerm) // given back or not
@@ -374,6 +375,7 @@ func TestRecallOfAnIdleWorkerAndOfItsInitializer(t *testing.T) {
 		p.numbers(ipc.KindRecall, 1, 0)
 		p.wants("returned 1+0")
 		p.run(1, "hang", "")
+		synctest.Wait() // call 1 has begun
 		p.send(func(w *ipc.Writer) { w.Init(ipc.Init{Slot: 1, Task: "echo"}) }) // late, but it waits
 		p.numbers(ipc.KindRecall, 0, 0)
 		p.wants("returned 1+0")
@@ -389,6 +391,7 @@ func TestReturnedPrecedesLaterResults(t *testing.T) {
 	bubble(t, Config{Tasks: Registry{"gate": gate(&openC)}}, func(t *testing.T, p *parent) {
 		openC = make(chan struct{})
 		p.run(1, "gate", "1", "2", "3", "4")
+		synctest.Wait() // call 1 has begun
 		p.numbers(ipc.KindRecall, 4, 0)
 		p.numbers(ipc.KindRecall, 2, 0)
 		p.run(5, "gate", "5")
