@@ -375,7 +375,7 @@ func TestRecallOfAnIdleWorkerAndOfItsInitializer(t *testing.T) {
 		p.numbers(ipc.KindRecall, 1, 0)
 		p.wants("returned 1+0")
 		p.run(1, "hang", "")
-		synctest.Wait() // call 1 has begun
+		synctest.Wait()                                                         // call 1 has begun
 		p.send(func(w *ipc.Writer) { w.Init(ipc.Init{Slot: 1, Task: "echo"}) }) // late, but it waits
 		p.numbers(ipc.KindRecall, 0, 0)
 		p.wants("returned 1+0")
