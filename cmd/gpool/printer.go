@@ -59,10 +59,8 @@ func newPrinter(r *run, s *screen) *printer {
 	switch {
 	case r.opts.format == "jsonl":
 		p.form = newJSON(p.out)
-	case r.opts.lineBuffer:
+	case r.opts.lineBuffer || r.opts.tag:
 		p.form = &lines{streams: [2]io.Writer{p.out, p.err}, tag: r.opts.tag}
-	case r.opts.tag:
-		p.form = &lines{streams: [2]io.Writer{p.out, p.err}, tag: true}
 	default:
 		p.form = raw{p.out, p.err}
 	}

@@ -215,7 +215,6 @@ func (e *StartError) Unwrap() error { return e.Err }
 var (
 	ErrCancelled = errors.New("the call was cancelled")
 	ErrNotRun    = errors.New("the call was not run: the run was stopped before")
-	ErrStopped   = errors.New("the pool was stopped")
 	ErrClosed    = errors.New("the pool is closed")
 )
 
