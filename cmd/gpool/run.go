@@ -250,7 +250,7 @@ func (r *run) execute() error {
 	}
 	printer := newPrinter(r, screen)
 	config := pool.Config{
-		Workers: r.workers, Launcher: launcher, MaxCalls: r.opts.maxCalls,
+		Workers: r.workers, Launcher: launcher, Quota: pool.Quota{N: r.opts.maxCalls},
 		Stderr: screen.err, OnEvent: printer.event,
 	}
 	if r.opts.initializer != "" {

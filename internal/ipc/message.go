@@ -62,6 +62,14 @@ const (
 	Panicked  Code = 2 // the task panicked
 	Cancelled Code = 3 // the call was given up while it ran
 	NotRun    Code = 4 // the worker could not begin the call: unknown task, program not found
+	TimedOut  Code = 5 // the call was cancelled because its time limit had passed
+)
+
+// The reasons of a cancel, its second number. A reason that is not known counts as
+// ReasonGivenUp.
+const (
+	ReasonGivenUp   = 0 // nobody wants the result any more
+	ReasonTimeLimit = 1 // the call has run for longer than it may
 )
 
 // Outcome is how one call ended: a value, or a code with a message. Data belongs
@@ -78,14 +86,21 @@ type Hello struct {
 	Build   string   // see BuildID; empty when the worker has none
 	Pid     int      // on the worker's own machine
 	Tasks   []string // names of the tasks that it can run
+
+	// Signatures say how the arguments and the result of each task look, in words of
+	// the worker's language. Empty, or one for each of Tasks.
+	Signatures []string
 }
 
 // Init is the first frame to a worker. If Task is not empty it is run before any
-// call, as call 0, and answered with a result.
+// call, as call 0, and answered with a result. If FinalTask is not empty it is run
+// once, with FinalCommon, when the worker leaves in order; nobody is told how it ended.
 type Init struct {
-	Slot   int // from 1
-	Task   string
-	Common []byte
+	Slot        int // from 1
+	Task        string
+	Common      []byte
+	FinalTask   string
+	FinalCommon []byte
 }
 
 // Run is a chunk: consecutive calls of one job. The call at index i has the id
@@ -115,11 +130,13 @@ type Output struct {
 	Data   []byte
 }
 
-// Numbers is the shape of the small messages: cancel (id, signal), credit (id,
-// bytes), recall (first id), returned (first id, count), suspend (0, on or off) and bye.
+// Numbers is the shape of the small messages: cancel (id, signal, reason), credit
+// (id, bytes), recall (first id), returned (first id, count), suspend (0, on or off)
+// and bye. M is not written if it is 0.
 type Numbers struct {
 	ID uint64
 	N  uint64
+	M  uint64
 }
 
 // Question is a call frame: one side asks the other to run a method.
@@ -144,13 +161,24 @@ func (e *Encoder) envelope(k Kind, id uint64, n int) {
 
 // Hello writes a hello.
 func (e *Encoder) Hello(m Hello) {
-	e.envelope(KindHello, 0, 4)
+	if len(m.Signatures) > 0 {
+		e.envelope(KindHello, 0, 5)
+	} else {
+		e.envelope(KindHello, 0, 4)
+	}
 	e.Uint(m.Version)
 	e.Str(m.Build)
 	e.Uint(uint64(m.Pid))
-	e.Array(len(m.Tasks))
-	for _, t := range m.Tasks {
-		e.Str(t)
+	e.strings(m.Tasks)
+	if len(m.Signatures) > 0 {
+		e.strings(m.Signatures)
+	}
+}
+
+func (e *Encoder) strings(list []string) {
+	e.Array(len(list))
+	for _, s := range list {
+		e.Str(s)
 	}
 }
 
@@ -160,28 +188,53 @@ func (d *Decoder) Hello(n int) (m Hello) {
 	m.Version = d.Uint()
 	m.Build = d.Str()
 	m.Pid = d.small("a pid")
-	for i := d.list(); i > 0 && d.err == nil; i-- {
-		m.Tasks = append(m.Tasks, d.Str())
+	m.Tasks = d.strings()
+	if n > 4 {
+		m.Signatures = d.strings()
+		if d.err == nil && len(m.Signatures) != len(m.Tasks) {
+			d.fail(fmt.Errorf("%d signatures for %d tasks", len(m.Signatures), len(m.Tasks)))
+		}
+		d.Skip(n - 5)
 	}
-	d.Skip(n - 4)
 	return m
+}
+
+func (d *Decoder) strings() (list []string) {
+	for i := d.list(); i > 0 && d.err == nil; i-- {
+		list = append(list, d.Str())
+	}
+	return list
 }
 
 // Init writes an init.
 func (e *Encoder) Init(m Init) {
-	e.envelope(KindInit, 0, 3)
+	if m.FinalTask != "" {
+		e.envelope(KindInit, 0, 5)
+	} else {
+		e.envelope(KindInit, 0, 3)
+	}
 	e.Uint(uint64(m.Slot))
 	e.Str(m.Task)
 	e.Bytes(m.Common)
+	if m.FinalTask != "" {
+		e.Str(m.FinalTask)
+		e.Bytes(m.FinalCommon)
+	}
 }
 
-// Init reads what follows the envelope of n elements.
+// Init reads what follows the envelope of n elements; bytes alias the frame.
 func (d *Decoder) Init(n int) (m Init) {
 	d.expect(n, 3)
 	m.Slot = d.small("a slot")
 	m.Task = d.Str()
 	m.Common = d.Bytes()
-	d.Skip(n - 3)
+	if n > 3 {
+		m.FinalTask = d.Str()
+	}
+	if n > 4 {
+		m.FinalCommon = d.Bytes()
+	}
+	d.Skip(n - 5)
 	return m
 }
 
@@ -298,17 +351,26 @@ func (d *Decoder) Output(id uint64, n int) (m Output) {
 
 // Numbers writes a small message of kind k.
 func (e *Encoder) Numbers(k Kind, m Numbers) {
-	e.envelope(k, m.ID, 1)
+	if m.M == 0 {
+		e.envelope(k, m.ID, 1)
+		e.Uint(m.N)
+		return
+	}
+	e.envelope(k, m.ID, 2)
 	e.Uint(m.N)
+	e.Uint(m.M)
 }
 
-// Numbers reads what follows the envelope of n elements; the number may be missing.
+// Numbers reads what follows the envelope of n elements; the numbers may be missing.
 func (d *Decoder) Numbers(id uint64, n int) (m Numbers) {
 	m.ID = id
 	if n > 0 {
 		m.N = d.Uint()
-		d.Skip(n - 1)
 	}
+	if n > 1 {
+		m.M = d.Uint()
+	}
+	d.Skip(n - 2)
 	return m
 }
 
@@ -429,7 +491,7 @@ type part struct {
 func (m *Message) forget() {
 	switch m.Kind {
 	case KindInit:
-		m.Init.Common = nil
+		m.Init.Common, m.Init.FinalCommon = nil, nil
 	case KindRun:
 		m.Run.Common = nil
 		clear(m.Run.Payloads)

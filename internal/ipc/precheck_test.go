@@ -132,16 +132,24 @@ func FuzzRoundTrip(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string, a, c []byte, id, n uint64, code byte, message string, count uint8, when int64) {
 		id %= 1<<53 - 3
 		code = max(code, 1)
+		hello := Hello{Version: n, Build: text, Pid: int(n >> 33), Tasks: slices.Repeat([]string{message}, int(count)+1)}
+		if count%2 == 1 {
+			hello.Signatures = slices.Repeat([]string{text}, len(hello.Tasks))
+		}
+		begin := Init{Slot: int(count), Task: text, Common: a}
+		if message != "" {
+			begin.FinalTask, begin.FinalCommon = message, c
+		}
 		run := Run{ID: id, Task: text, Payloads: [][]byte{a, c, a}, Common: c, Seq: n, Attempt: int(n >> 33)}
 		result := Result{ID: id, Outcomes: []Outcome{{Data: a}, {Code: Code(code), Message: message, Data: c}}, Start: when, Elapsed: -when}
 		messages := []Message{
 			{Kind: KindRun, Run: run}, {Kind: KindResult, Result: result},
-			{Kind: KindHello, Hello: Hello{Version: n, Build: text, Pid: int(n >> 33), Tasks: slices.Repeat([]string{message}, int(count)+1)}},
-			{Kind: KindInit, Init: Init{Slot: int(count), Task: text, Common: a}},
+			{Kind: KindHello, Hello: hello}, {Kind: KindInit, Init: begin},
 			{Kind: KindOutput, Output: Output{ID: id, Stream: Stream(1 + count%2), Data: c}},
 			{Kind: KindCall, Question: Question{ID: id, Method: text, Payload: a}},
 			{Kind: KindReply, Answer: Answer{ID: id, Payload: c, Message: message}},
 			{Kind: KindReturned, Numbers: Numbers{ID: id, N: n}},
+			{Kind: KindCancel, Numbers: Numbers{ID: id, N: n, M: uint64(count)}},
 		}
 		// Whatever is longer than this travels in parts.
 		limits := Limits{Frame: 40 + int(count), Message: 1 << 20}
@@ -171,7 +179,7 @@ func FuzzRoundTrip(f *testing.F) {
 // normal makes empty bytes nil: the wire does not tell them apart.
 func normal(m Message) Message {
 	m = clone(m)
-	for _, b := range []*[]byte{&m.Init.Common, &m.Run.Common, &m.Output.Data, &m.Question.Payload, &m.Answer.Payload} {
+	for _, b := range []*[]byte{&m.Init.Common, &m.Init.FinalCommon, &m.Run.Common, &m.Output.Data, &m.Question.Payload, &m.Answer.Payload} {
 		*b = plain(*b)
 	}
 	for i := range m.Run.Payloads {

@@ -61,7 +61,11 @@ func status(exit uint64) []byte {
 
 func samples() []sample {
 	hello := Hello{Version: 1, Build: "dev", Pid: 4711, Tasks: []string{"exec"}}
+	signed := Hello{Version: 1, Build: "dev", Pid: 4711, Tasks: []string{"half", "name"},
+		Signatures: []string{"(int, string) float64", "(int) string"}}
 	begin := Init{Slot: 1, Common: []byte{}}
+	both := Init{Slot: 2, Task: "open", Common: []byte("db"), FinalTask: "close", FinalCommon: []byte("db")}
+	limit := Numbers{ID: 3, N: 15, M: ReasonTimeLimit}
 	inited := Result{Outcomes: []Outcome{{Data: []byte{}}}, Start: 1764000000000000000, Elapsed: 2000}
 	run := Run{ID: 1, Task: "exec", Payloads: [][]byte{rowA}, Common: echo, Seq: 1, Attempt: 1}
 	output := Output{ID: 1, Stream: Stdout, Data: []byte("a\n")}
@@ -71,6 +75,8 @@ func samples() []sample {
 		{Code: Failed, Message: "exit status 3", Data: exit3},
 		{Code: Cancelled, Message: "the call was cancelled", Data: []byte{}},
 	}, Start: 1764000000002000000, Elapsed: 3000000}
+	overrun := Result{ID: 3, Outcomes: []Outcome{{Code: TimedOut, Message: "killed by signal 15 (SIGTERM)", Data: []byte{}}},
+		Start: 1764000000002000000, Elapsed: 3000000}
 	call := Question{ID: 5, Method: "queue.get", Payload: []byte("\x01")}
 	reply := Answer{ID: 5, Payload: []byte("\x02"), Message: ""}
 	refusal := Answer{ID: 6, Payload: []byte{}, Message: "the queue is empty"}
@@ -108,6 +114,14 @@ func samples() []sample {
 		numbers(KindRecall, "recall", "nothing", 8, 0),
 		numbers(KindReturned, "returned", "count", 8, 4),
 		numbers(KindSuspend, "suspend", "on", 0, 1),
+		{"hello-signatures", []string{"version", "build", "pid", "tasks", "signatures"}, 4,
+			func(e *Encoder) { e.Hello(signed) }, Message{Kind: KindHello, Hello: signed}},
+		{"init-final", []string{"slot", "task", "common", "final task", "final common"}, 3,
+			func(e *Encoder) { e.Init(both) }, Message{Kind: KindInit, Init: both}},
+		{"cancel-time-limit", []string{"signal", "reason"}, 0,
+			func(e *Encoder) { e.Numbers(KindCancel, limit) }, Message{Kind: KindCancel, Numbers: limit}},
+		{"result-timed-out", outcomes, 1,
+			func(e *Encoder) { e.Result(&overrun) }, Message{Kind: KindResult, Result: overrun}},
 	}
 }
 
@@ -152,6 +166,7 @@ func readAll(r *Reader) (list []Message, err error) {
 // clone takes a message out of the reader's memory.
 func clone(m Message) Message {
 	m.Init.Common = bytes.Clone(m.Init.Common)
+	m.Init.FinalCommon = bytes.Clone(m.Init.FinalCommon)
 	m.Run.Common = bytes.Clone(m.Run.Common)
 	m.Run.Payloads = slices.Clone(m.Run.Payloads)
 	for i, p := range m.Run.Payloads {

@@ -66,6 +66,16 @@ func (r *Running) Wait() error {
 	return r.err
 }
 
+// Stop ends this job alone, as Pool.Stop ends all: Drain lets the calls that run
+// finish; Terminate asks them to end, and ends the workers of those that still run when
+// Config.Grace has passed; Kill does that at once. It returns at once.
+func (r *Running) Stop(level Level) { r.pool.inbox.put(jobStopped{r, level}) }
+
+// Cancel gives up the call with this item, which must be comparable, if a worker has
+// it: it is asked to end, and its worker is ended if it still runs when Config.Grace has
+// passed. A call that waits is left to Job.Claim. It returns at once.
+func (r *Running) Cancel(item any) { r.pool.inbox.put(callCancelled{r, item}) }
+
 // feed is the job's feeder goroutine. It ends with the input, or when the loop
 // closes demandC; a source that does not heed its context keeps it until Next
 // returns, and nobody waits for it.
@@ -80,6 +90,15 @@ func (r *Running) feed() {
 			return
 		}
 	}
+}
+
+// finish is the end of the job.
+func (r *Running) finish(err error) {
+	r.err = err
+	if r.job.Done != nil {
+		r.job.Done(err)
+	}
+	close(r.doneC)
 }
 
 // post sends deliveries; the loop calls it.
@@ -113,13 +132,12 @@ func (r *Running) deliver() {
 		entries: make(map[uint64]*entry),
 		shelf:   shelf.Shelf{Limit: shelfMemory},
 	}
-	defer close(r.doneC)
 	defer d.shelf.Close()
 	var spare []delivery
 	for {
 		list, open := r.outbox.wait(spare)
 		if !open {
-			r.err = errors.Join(r.err, d.failed)
+			r.finish(errors.Join(r.err, d.failed))
 			return
 		}
 		for i := range list {

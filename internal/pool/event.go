@@ -1,6 +1,10 @@
 package pool
 
-import "time"
+import (
+	"time"
+
+	"gpool/internal/ipc"
+)
 
 // EventKind says what happened.
 type EventKind int
@@ -24,7 +28,8 @@ type Event struct {
 	Pid     int
 	Workers int
 	Err     error
-	Result  *Result // without its value
+	Result  *Result    // without its value
+	Hello   *ipc.Hello // of WorkerStarted
 }
 
 // tell is the goroutine that calls the listener. It ends when the events do.

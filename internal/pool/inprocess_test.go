@@ -35,6 +35,8 @@ type fakeProcess struct {
 	killC, endC chan struct{}
 	kill        sync.Once
 	killed      atomic.Bool
+	memory      atomic.Int64
+	recording   pool.Recording // set before it ends
 }
 
 type pipeEnd struct {
@@ -81,6 +83,8 @@ func (p *fakeProcess) Signal(syscall.Signal) error { return nil }
 func (p *fakeProcess) Read(b []byte) (int, error)  { return p.out.r.Read(b) }
 func (p *fakeProcess) Write(b []byte) (int, error) { return p.in.w.Write(b) }
 func (p *fakeProcess) CloseWrite() error           { return p.in.w.Close() }
+func (p *fakeProcess) Memory() int64               { return p.memory.Load() }
+func (p *fakeProcess) Recording() pool.Recording   { return p.recording }
 
 func (p *fakeProcess) Kill() {
 	p.kill.Do(func() {

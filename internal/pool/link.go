@@ -84,8 +84,13 @@ func (l *link) live() {
 	streams.Go(func() { l.print(proc.Stderr()) })
 	var writer sync.WaitGroup
 	writer.Go(func() { l.write(proc.Frames()) })
+	endC := make(chan struct{})
+	if l.config.Memory.Soft > 0 || l.config.Memory.Hard > 0 {
+		l.short.Go(func() { l.measure(proc, endC) })
+	}
 
 	exit := proc.Wait()
+	close(endC)
 	streams.Wait()
 	l.outbox.close()
 	writer.Wait()
@@ -98,7 +103,37 @@ func (l *link) live() {
 	cause := l.cause
 	l.mu.Unlock()
 	l.short.Wait()
-	l.inbox.put(gone{link: l, pid: proc.Pid(), exit: exit, cause: cause, stderr: l.tail.String()})
+	l.inbox.put(gone{link: l, pid: proc.Pid(), exit: exit, cause: cause, stderr: l.tail.String(), record: proc.Recording()})
+}
+
+// memoryPace is how often the memory of a worker is looked at, if it has a limit.
+const memoryPace = 100 * time.Millisecond
+
+// measure tells the loop how much memory the worker holds, until it has ended.
+func (l *link) measure(proc Process, endC <-chan struct{}) {
+	ticker := time.NewTicker(memoryPace)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			if n := proc.Memory(); n > 0 {
+				l.inbox.put(measured{l, n})
+			}
+		case <-endC:
+			return
+		}
+	}
+}
+
+// memory is how many bytes the worker holds, or 0.
+func (l *link) memory() int64 {
+	l.mu.Lock()
+	proc, dead := l.proc, l.dead
+	l.mu.Unlock()
+	if proc == nil || dead {
+		return 0
+	}
+	return proc.Memory()
 }
 
 // kill ends the worker and what it runs. It does not wait.
@@ -142,7 +177,7 @@ func (l *link) leave() {
 		l.timer.Stop()
 	}
 	l.outbox.put(outgoing{kind: ipc.KindBye, end: true})
-	l.timer = time.AfterFunc(leaveTime, func() {
+	l.timer = time.AfterFunc(l.config.LeaveLimit, func() {
 		l.signal(syscall.SIGTERM)
 		l.mu.Lock()
 		defer l.mu.Unlock()

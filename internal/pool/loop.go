@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -33,15 +34,35 @@ type (
 		exit   Exit
 		cause  error
 		stderr string
+		record Recording
 	}
-	stopped   struct{ level Level }
-	killTime  struct{}           // the running calls have had their time to end
-	overdue   struct{ *Running } // those of one job have
+	jobStopped struct { // a caller: one job is stopped
+		*Running
+		level Level
+	}
+	callCancelled struct { // a caller: one call is given up
+		*Running
+		item any
+	}
+	measured struct { // a link: its worker holds so much memory
+		*link
+		bytes int64
+	}
+	stopped  struct{ level Level }
+	killTime struct{}           // the running calls have had their time to end
+	overdue  struct{ *Running } // those of one job have
+	stubborn struct {           // one call has
+		*link
+		id uint64
+	}
 	suspended struct {
 		on    bool
 		toldC chan struct{}
 	}
-	closing struct{}
+	resized   struct{ workers int }
+	awaited   struct{ replyC chan error }
+	inspected struct{ replyC chan Stats }
+	closing   struct{}
 )
 
 // killDelay is how long commands have between SIGTERM and SIGKILL.
@@ -54,26 +75,28 @@ type loop struct {
 	config    *Config
 	plan      *plan
 	links     []*link // by slot, nil if there is none
-	pids      []int
 	jobs      map[*Running]*jobPlan
 	asked     map[*Running]bool // a demand is with the feeder
 	level     Level             // how far the pool is stopped
 	closed    bool
-	suspended bool
-	failed    error // why the pool has failed
+	suspended time.Time    // since when, zero if it is not
+	awaiting  []chan error // answered when all workers have said hello
+	noRoomFor error        // why there was no room for one more worker, last
+	failed    error        // why the pool has failed
 	timer     *time.Timer
 }
 
 func newLoop(p *Pool) *loop {
-	return &loop{
+	l := &loop{
 		pool:   p,
 		config: &p.config,
-		plan:   newPlan(p.config.Workers, p.config.MaxCalls),
+		plan:   newPlan(p.config.Workers, p.config.Quota),
 		links:  make([]*link, p.config.Workers),
-		pids:   make([]int, p.config.Workers),
 		jobs:   make(map[*Running]*jobPlan),
 		asked:  make(map[*Running]bool),
 	}
+	l.plan.eager, l.plan.limit = p.config.Eager, p.config.Restarts
+	return l
 }
 
 // run is the loop: take what has gathered, book it, decide what follows.
@@ -92,6 +115,7 @@ func (l *loop) run() {
 		if l.closed && len(l.jobs) == 0 && l.retire() {
 			l.pool.inbox.close()
 			l.refuse()
+			l.pool.last = l.plan.stats(time.Now())
 			return
 		}
 		if !again.IsZero() {
@@ -124,10 +148,24 @@ func (l *loop) handle(m message) {
 		l.stop(Kill)
 	case overdue:
 		l.overdue(m.Running)
+	case jobStopped:
+		l.stopJob(m)
+	case callCancelled:
+		l.cancelCall(m)
+	case stubborn:
+		l.stubborn(m)
+	case measured:
+		l.measured(m)
 	case suspended:
 		l.suspend(m)
+	case resized:
+		l.resize(m.workers)
+	case awaited:
+		l.awaiting = append(l.awaiting, m.replyC)
+	case inspected:
+		l.inspect(m)
 	case closing:
-		l.closed = true
+		l.closed, l.plan.eager = true, false
 	}
 }
 
@@ -150,12 +188,23 @@ func (l *loop) refuse() {
 	for _, m := range list {
 		switch m := m.(type) {
 		case submitted:
-			m.err = ErrClosed
-			close(m.doneC)
+			m.finish(ErrClosed)
 		case suspended:
 			close(m.toldC)
+		case awaited:
+			m.replyC <- ErrClosed
+		case inspected:
+			m.replyC <- l.plan.stats(time.Now())
 		}
 	}
+}
+
+// post hands results to their job, and counts them.
+func (l *loop) post(r *Running, list ...delivery) {
+	for i := range list {
+		l.plan.counted.count(&list[i].result)
+	}
+	r.post(list...)
 }
 
 // pulled takes calls from a job's source.
@@ -165,8 +214,8 @@ func (l *loop) pulled(m pulled) {
 	if j == nil {
 		return
 	}
-	for _, c := range j.push(m.calls) {
-		m.post(delivery{result: Result{Call: &c, Kind: Failed, Err: c.Err}})
+	for _, c := range j.push(m.calls, time.Now()) {
+		l.post(m.Running, delivery{result: Result{Call: &c, Kind: Failed, Err: c.Err}})
 	}
 	if m.err != nil {
 		j.inputDone = true
@@ -178,7 +227,7 @@ func (l *loop) pulled(m pulled) {
 
 // arrived books what a worker sent.
 func (l *loop) arrived(m arrivals) {
-	if l.links[m.link.slot] != m.link {
+	if !l.lives(m.link) {
 		return
 	}
 	for i := range m.list {
@@ -186,7 +235,7 @@ func (l *loop) arrived(m arrivals) {
 		var err error
 		switch a.kind {
 		case ipc.KindHello:
-			l.greet(m.link, &a.hello)
+			err = l.greet(m.link, &a.hello)
 		case ipc.KindOutput:
 			err = l.output(m.link, a)
 		case ipc.KindReturned:
@@ -209,11 +258,34 @@ func (l *loop) letGo(k *link) {
 	}
 }
 
-func (l *loop) greet(k *link, h *ipc.Hello) {
+func (l *loop) greet(k *link, h *ipc.Hello) error {
+	if err := l.refuses(h); err != nil {
+		return err
+	}
 	k.greeted()
-	l.pids[k.slot] = h.Pid
-	l.tell(Event{Kind: WorkerStarted, Slot: k.slot + 1, Pid: h.Pid})
-	k.outbox.put(outgoing{kind: ipc.KindInit, init: ipc.Init{Slot: k.slot + 1, Task: l.config.InitTask, Common: l.config.InitCommon}})
+	s := &l.plan.slots[k.slot]
+	s.pid, s.greeted = h.Pid, true
+	l.plan.counted.Started++
+	l.tell(Event{Kind: WorkerStarted, Slot: k.slot + 1, Pid: h.Pid, Hello: h})
+	k.outbox.put(outgoing{kind: ipc.KindInit, init: ipc.Init{
+		Slot: k.slot + 1, Task: l.config.InitTask, Common: l.config.InitCommon,
+		FinalTask: l.config.FinalTask, FinalCommon: l.config.FinalCommon,
+	}})
+	return nil
+}
+
+// refuses says what is wrong with a worker by its hello.
+func (l *loop) refuses(h *ipc.Hello) error {
+	var missing []string
+	for _, name := range l.config.Tasks {
+		if !slices.Contains(h.Tasks, name) {
+			missing = append(missing, name)
+		}
+	}
+	if missing == nil && (l.config.Build == "" || l.config.Build == h.Build) {
+		return nil
+	}
+	return &RefusedError{Build: l.config.Build, WorkerBuild: h.Build, Missing: missing}
 }
 
 // output passes what the running call printed on to its job.
@@ -229,8 +301,11 @@ func (l *loop) output(k *link, a *arrival) error {
 
 // result books the outcomes of a result frame.
 func (l *loop) result(k *link, a *arrival) error {
-	if l.plan.slots[k.slot].state == slotStarting {
+	switch s := &l.plan.slots[k.slot]; {
+	case s.state == slotStarting:
 		return l.initialized(k, a)
+	case s.state == slotLeaving && a.id == 0 && len(a.outcomes) == 1: // it was told to leave before that
+		return nil
 	}
 	if len(a.outcomes) == 0 {
 		return errors.New("it sent a result without an outcome")
@@ -241,12 +316,12 @@ func (l *loop) result(k *link, a *arrival) error {
 	list := make([]delivery, 0, len(a.outcomes))
 	err := l.plan.finish(k.slot, a.id, len(a.outcomes), time.Now(), func(j *jobPlan, c *Call, attempt, i int) {
 		if job != nil && job != j {
-			job.running.post(list...)
+			l.post(job.running, list...)
 			list = make([]delivery, 0, len(a.outcomes))
 		}
 		job = j
 		r := Result{
-			Call: c, Slot: k.slot + 1, Pid: l.pids[k.slot], Attempt: attempt,
+			Call: c, Slot: k.slot + 1, Pid: l.plan.slots[k.slot].pid, Attempt: attempt,
 			Start: start.Add(time.Duration(i) * each), Elapsed: each,
 		}
 		r.book(&a.outcomes[i])
@@ -254,7 +329,8 @@ func (l *loop) result(k *link, a *arrival) error {
 	})
 	if job != nil {
 		job.took(len(a.outcomes), time.Duration(a.elapsed))
-		job.running.post(list...)
+		l.plan.counted.Run.add(each, len(a.outcomes))
+		l.post(job.running, list...)
 	}
 	return err
 }
@@ -269,10 +345,21 @@ func (r *Result) book(o *ipc.Outcome) {
 		r.Kind = Cancelled
 	case ipc.NotRun:
 		r.Kind = NotStarted
+	case ipc.TimedOut:
+		r.Kind = TimedOut
+		r.Err = &LimitError{Seq: r.Call.Seq, Limit: r.Call.softLimit()}
+		return
 	default:
 		r.Kind = Failed
 	}
 	r.Err = &TaskError{Code: o.Code, Message: o.Message, Data: o.Data}
+}
+
+func (c *Call) softLimit() time.Duration {
+	if c.Limits == nil {
+		return 0
+	}
+	return c.Limits.Soft
 }
 
 // initialized takes the result of the initializer, call 0.
@@ -281,17 +368,12 @@ func (l *loop) initialized(k *link, a *arrival) error {
 		return fmt.Errorf("it sent a result of call %d before it was sent a call", a.id)
 	}
 	if o := a.outcomes[0]; o.Code != ipc.OK {
-		return &initError{o.Message}
+		return &InitError{&TaskError{Code: o.Code, Message: o.Message, Data: o.Data}}
 	}
-	l.plan.ready(k.slot) // which may have found that there is no room for it
-	l.tell(Event{Kind: WorkerReady, Slot: k.slot + 1, Pid: l.pids[k.slot]})
+	l.plan.ready(k.slot, time.Now()) // which may have found that there is no room for it
+	l.tell(Event{Kind: WorkerReady, Slot: k.slot + 1, Pid: l.plan.slots[k.slot].pid})
 	return nil
 }
-
-// initError says that the initializer failed.
-type initError struct{ message string }
-
-func (e *initError) Error() string { return "its initializer failed: " + e.message }
 
 // dispatch starts workers, sends chunks, asks for input and ends jobs, as the plan
 // says. It returns when it should be called again at the latest.
@@ -301,7 +383,7 @@ func (l *loop) dispatch(now time.Time) (again time.Time) {
 		j.paused = backlog > backlogHigh || j.paused && backlog > backlogLow
 	}
 	if l.level == 0 && l.failed == nil {
-		for c, ok := l.plan.next(now); ok; c, ok = l.plan.next(now) {
+		for c, ok := l.plan.next(now, l.unwanted); ok; c, ok = l.plan.next(now, l.unwanted) {
 			k := l.links[c.slot]
 			k.outbox.put(outgoing{kind: ipc.KindRun, run: c.flight})
 			if c.last { // it may go when it has run them: no round trip is lost
@@ -317,10 +399,106 @@ func (l *loop) dispatch(now time.Time) (again time.Time) {
 		}
 		again = due
 	}
+	if l.suspended.IsZero() {
+		if due := l.enforce(now); again.IsZero() || !due.IsZero() && due.Before(again) {
+			again = due
+		}
+	}
 	for r, j := range l.jobs {
 		l.advance(r, j)
 	}
+	l.answerAwaiting()
 	return again
+}
+
+// unwanted gives a call its result that its job does not want any more.
+func (l *loop) unwanted(j *jobPlan, c *Call, attempt int) {
+	l.post(j.running, delivery{result: Result{Call: c, Kind: Cancelled, Err: ErrCancelled, Attempt: attempt}})
+}
+
+// enforce asks calls to end that have reached their soft limit, and ends the workers
+// of those that have reached their hard one. It returns when the next limit is due.
+func (l *loop) enforce(now time.Time) time.Time {
+	for {
+		c, due, ok := l.plan.overdue(now)
+		if !ok {
+			return due
+		}
+		k := l.links[c.slot]
+		if c.hard {
+			k.fail(&LimitError{Seq: c.seq, Limit: c.limit, Hard: true})
+			continue
+		}
+		k.outbox.put(outgoing{kind: ipc.KindCancel, numbers: ipc.Numbers{ID: c.id, N: uint64(syscall.SIGTERM), M: ipc.ReasonTimeLimit}})
+	}
+}
+
+// answerAwaiting answers those who wait for all workers to have started.
+func (l *loop) answerAwaiting() {
+	if len(l.awaiting) == 0 {
+		return
+	}
+	err := l.failed
+	if err == nil && l.plan.room < l.plan.target {
+		err = fmt.Errorf("start %d workers: %w", l.plan.target, errors.Join(ErrNoRoom, l.noRoomFor))
+	}
+	for i := 0; err == nil && i < l.plan.target; i++ {
+		if s := &l.plan.slots[i]; s.state == slotEmpty || !s.greeted {
+			if l.closed || l.level > 0 {
+				err = ErrClosed
+				break
+			}
+			return
+		}
+	}
+	for _, replyC := range l.awaiting {
+		replyC <- err // has room for the one answer
+	}
+	l.awaiting = nil
+}
+
+func (l *loop) inspect(m inspected) {
+	s := l.plan.stats(time.Now())
+	for i := range s.Workers {
+		s.Workers[i].link = l.links[s.Workers[i].Slot-1]
+	}
+	m.replyC <- s
+}
+
+// resize changes the number of slots.
+func (l *loop) resize(workers int) {
+	l.plan.resize(workers)
+	for len(l.links) < len(l.plan.slots) {
+		l.links = append(l.links, nil)
+	}
+	for slot, ok := l.plan.surplus(); ok; slot, ok = l.plan.surplus() {
+		l.retireSlot(slot)
+	}
+}
+
+// retireSlot lets a worker leave once it has finished the call that it runs; what
+// waits before it is called back.
+func (l *loop) retireSlot(slot int) {
+	s, k := &l.plan.slots[slot], l.links[slot]
+	s.state = slotLeaving
+	if s.calls > 1 {
+		k.outbox.put(outgoing{kind: ipc.KindRecall, numbers: ipc.Numbers{ID: s.head().id + 1}})
+	}
+	l.letGo(k)
+}
+
+// measured takes how much memory a worker holds.
+func (l *loop) measured(m measured) {
+	if !l.lives(m.link) {
+		return
+	}
+	limit := l.config.Memory
+	switch s := &l.plan.slots[m.slot]; {
+	case limit.Hard > 0 && m.bytes > limit.Hard:
+		m.link.fail(&MemoryError{m.bytes, limit.Hard})
+	case limit.Soft > 0 && m.bytes > limit.Soft && s.state == slotReady:
+		l.retireSlot(m.slot)
+	}
 }
 
 // advance asks for input, or ends the job.
@@ -344,51 +522,120 @@ func (l *loop) advance(r *Running, j *jobPlan) {
 }
 
 func (l *loop) start(slot int) {
-	l.plan.started(slot)
+	l.plan.started(slot, time.Now())
 	k := newLink(slot, l.config, l.pool.inbox)
 	l.links[slot] = k
-	if l.suspended {
+	if !l.suspended.IsZero() {
 		k.suspend(true)
 	}
 	go k.live()
 }
 
+// lives reports whether a link is that of its slot, and not one of before.
+func (l *loop) lives(k *link) bool { return k.slot < len(l.links) && l.links[k.slot] == k }
+
 // gone books the end of a worker.
 func (l *loop) gone(m gone) {
-	slot := m.slot
-	if l.links[slot] != m.link {
+	slot, now := m.slot, time.Now()
+	if !l.lives(m.link) {
 		return
 	}
+	end := l.replay(m)
 	l.links[slot] = nil
-	state := l.plan.slots[slot].state
+	before := l.plan.slots[slot]
 	died := &WorkerDiedError{Slot: slot + 1, Pid: m.pid, Exit: m.exit, Cause: m.cause, Stderr: m.stderr}
-	victim := l.plan.lose(slot)
+	useless := before.useless(now)
+	if !useless {
+		l.plan.slots[slot].fails = 0
+	}
+	victim := l.plan.lose(slot, end)
 	if victim != nil {
-		l.bury(m, victim, died)
+		l.bury(m, victim, died, before.condemned == victim.id)
 	}
 	switch {
 	case m.launch != nil:
 		l.notLaunched(slot, m.launch)
-	case state == slotLeaving && victim == nil && m.cause == nil:
+	case before.state == slotLeaving && victim == nil && m.cause == nil:
 		l.tell(Event{Kind: WorkerLeft, Slot: slot + 1, Pid: m.pid})
 	default:
 		l.tell(Event{Kind: WorkerLost, Slot: slot + 1, Pid: m.pid, Err: died})
 		switch {
-		case state == slotStarting && noThreads(m.stderr):
+		case before.state == slotStarting && noThreads(m.stderr):
 			l.noRoom(slot, fmt.Errorf("start worker %d: it gets no threads: %w", slot+1, syscall.EAGAIN))
-		case state == slotStarting:
+		case useless && victim == nil:
 			l.notStarted(slot, died)
 		}
+		l.mourn(died, now)
+	}
+	l.links = l.links[:len(l.plan.slots)]
+}
+
+// replay books what a dead worker had finished and could not say any more, and says
+// whether it ran a call when it died.
+func (l *loop) replay(m gone) ending {
+	if !m.record.Known {
+		return ranHead
+	}
+	s := &l.plan.slots[m.slot]
+	for i := range m.record.Finished {
+		r := &m.record.Finished[i]
+		if f := s.head(); f == nil || r.ID < f.id {
+			continue // it had arrived
+		}
+		if l.plan.skip(m.slot, r.ID) != nil {
+			return ranHead
+		}
+		a := arrival{kind: ipc.KindResult, id: r.ID, outcomes: r.Outcomes, start: r.Start, elapsed: r.Elapsed}
+		if l.result(m.link, &a) != nil {
+			return ranHead // nothing of the record can be believed
+		}
+	}
+	if f := s.head(); f == nil || m.record.Running < f.id || l.plan.skip(m.slot, m.record.Running) != nil {
+		return ranNone
+	}
+	return ranHead
+}
+
+// mourn decides whether the pool can go on after the death of a worker that nobody
+// asked for.
+func (l *loop) mourn(died *WorkerDiedError, now time.Time) {
+	switch died.Cause.(type) {
+	case *LimitError, *MemoryError:
+		return
+	}
+	if errors.Is(died.Cause, ErrCancelled) || l.level >= Kill {
+		return
+	}
+	l.plan.counted.Deaths++
+	switch {
+	case l.config.BreakOnDeath:
+		l.fail(&BrokenError{Err: died})
+	case l.plan.died(now):
+		l.fail(&BrokenError{Restarts: l.config.Restarts, Err: died})
 	}
 }
 
-// bury gives the call that a dead worker ran its result.
-func (l *loop) bury(m gone, victim *flight, died *WorkerDiedError) {
+// bury gives the call that a dead worker ran its result. Guilty is the one on whose
+// account the worker was ended. Another one may have begun in the same moment: it is
+// not run twice, but has lost its worker.
+func (l *loop) bury(m gone, victim *flight, died *WorkerDiedError, guilty bool) {
 	r := Result{Call: &victim.calls[0], Kind: WorkerDied, Err: died, Slot: m.slot + 1, Pid: m.pid, Attempt: victim.attempt}
-	if l.level >= Terminate || l.failed != nil {
-		r.Kind, r.Err = Cancelled, ErrCancelled
+	limit, limited := died.Cause.(*LimitError)
+	switch {
+	case l.level >= Terminate || l.failed != nil || guilty && errors.Is(died.Cause, ErrCancelled):
+		r.Kind, r.Err = Cancelled, l.because(ErrCancelled)
+	case guilty && limited:
+		r.Kind, r.Err = TimedOut, limit
 	}
-	victim.job.running.post(delivery{result: r})
+	l.post(victim.job.running, delivery{result: r})
+}
+
+// because adds to the error of a call that was given up why the pool has failed.
+func (l *loop) because(err error) error {
+	if l.failed == nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, l.failed)
 }
 
 // notLaunched books that no process could be made.
@@ -412,6 +659,7 @@ func (l *loop) notStarted(slot int, err error) {
 // noRoom books that the machine has no room for one more worker. That is no fault as
 // long as another one lives.
 func (l *loop) noRoom(slot int, err error) {
+	l.noRoomFor = err
 	room := l.plan.crowded()
 	if room == 0 {
 		l.notStarted(slot, err)
@@ -438,8 +686,23 @@ func (l *loop) fail(err error) {
 	l.stop(Kill)
 }
 
-// giveUp ends one job whose consumer has failed. Its running calls are asked to end;
-// calls of other jobs go on.
+// stopJob ends one job: as Pool.Stop does, and without harm to others.
+func (l *loop) stopJob(m jobStopped) {
+	j := l.jobs[m.Running]
+	switch {
+	case j == nil:
+	case m.level == Drain:
+		l.halt(m.Running)
+	case m.level == Terminate:
+		l.giveUp(m.Running)
+	case m.level == Kill:
+		l.halt(m.Running)
+		l.overdue(m.Running)
+	}
+}
+
+// giveUp ends one job whose consumer has failed, or is not interested any more. Its
+// running calls are asked to end; calls of other jobs go on.
 func (l *loop) giveUp(r *Running) {
 	j := l.jobs[r]
 	if j == nil {
@@ -448,15 +711,53 @@ func (l *loop) giveUp(r *Running) {
 	l.halt(r)
 	l.cancel(j)
 	inbox := l.pool.inbox
-	time.AfterFunc(killDelay, func() { inbox.put(overdue{r}) })
+	time.AfterFunc(l.config.Grace, func() { inbox.put(overdue{r}) })
 }
 
 // overdue ends the workers that still run a call of a job that was given up.
 func (l *loop) overdue(r *Running) {
 	for slot, k := range l.links {
-		if f := l.plan.slots[slot].head(); k != nil && f != nil && f.job == l.jobs[r] {
+		s := &l.plan.slots[slot]
+		if f := s.head(); k != nil && f != nil && f.job == l.jobs[r] {
+			s.condemned = f.id
 			k.fail(ErrCancelled)
 		}
+	}
+}
+
+// cancelCall gives up one call that is before a worker. One that still waits is dropped
+// by its job's Claim.
+func (l *loop) cancelCall(m callCancelled) {
+	j := l.jobs[m.Running]
+	for slot, k := range l.links {
+		if k == nil {
+			continue
+		}
+		for _, f := range l.plan.slots[slot].flights {
+			for i := range f.calls {
+				if f.job != j || f.calls[i].Item != m.item {
+					continue
+				}
+				id := f.id + uint64(i)
+				k.outbox.put(outgoing{kind: ipc.KindCancel, numbers: ipc.Numbers{ID: id, N: uint64(syscall.SIGTERM)}})
+				inbox := l.pool.inbox
+				time.AfterFunc(l.config.Grace, func() { inbox.put(stubborn{k, id}) })
+				return
+			}
+		}
+	}
+}
+
+// stubborn ends a worker that still runs a call that was given up. One that waits
+// before it is answered as cancelled when its turn comes.
+func (l *loop) stubborn(m stubborn) {
+	if !l.lives(m.link) {
+		return
+	}
+	s := &l.plan.slots[m.slot]
+	if f := s.head(); f != nil && f.id == m.id {
+		s.condemned = f.id
+		m.link.fail(ErrCancelled)
 	}
 }
 
@@ -473,7 +774,7 @@ func (l *loop) stop(level Level) {
 	case Terminate:
 		l.cancel(nil)
 		inbox := l.pool.inbox
-		time.AfterFunc(killDelay, func() { inbox.put(killTime{}) })
+		time.AfterFunc(l.config.Grace, func() { inbox.put(killTime{}) })
 	case Kill:
 		for _, k := range l.links {
 			if k != nil {
@@ -520,7 +821,7 @@ func (l *loop) drop(r *Running, j *jobPlan) {
 	for _, seg := range j.halt() {
 		for i := range seg.calls {
 			c := &seg.calls[i]
-			r.post(delivery{result: Result{Call: c, Kind: Cancelled, Err: ErrNotRun, Attempt: seg.attempt}})
+			l.post(r, delivery{result: Result{Call: c, Kind: Cancelled, Err: l.because(ErrNotRun), Attempt: seg.attempt}})
 		}
 	}
 }
@@ -528,7 +829,13 @@ func (l *loop) drop(r *Running, j *jobPlan) {
 // suspend tells the workers to stop what they run, or to let it go on, and closes
 // toldC once all have been told.
 func (l *loop) suspend(m suspended) {
-	l.suspended = m.on
+	switch {
+	case m.on && l.suspended.IsZero():
+		l.suspended = time.Now()
+	case !m.on && !l.suspended.IsZero():
+		l.plan.paused(time.Since(l.suspended))
+		l.suspended = time.Time{}
+	}
 	var told []chan struct{}
 	for _, k := range l.links {
 		if k != nil {

@@ -16,6 +16,7 @@ const (
 	stuckTime    = 10 * time.Millisecond // a worker that is busier than this may lose what waits before it
 	maxAhead     = 128                   // chunks that wait before one worker
 	maxStarts    = 3                     // failed starts in a row on one slot that fail the pool
+	shortLife    = time.Second           // a worker that dies sooner, without a call, is a failed start
 	maxStarting  = 8                     // workers that start at once: more would only wait for each other
 	heldBytes    = 16 << 20              // payloads that may be in memory beyond one
 	defaultAhead = 1024                  // default of Job.Window
@@ -24,11 +25,16 @@ const (
 // plan is the pool's memory: what waits, what runs, what is done. It has no
 // goroutine, clock or I/O; the time is an argument. The loop owns it.
 type plan struct {
-	slots    []slotPlan
-	room     int // how many workers the machine has room for
-	maxCalls int // calls per worker, 0 for no limit
-	jobs     []*jobPlan
-	turn     int // which job is asked first for its next chunk
+	slots   []slotPlan
+	target  int  // how many of them should have a worker when there is work
+	room    int  // how many workers the machine has room for
+	eager   bool // a worker is started for each slot, not only for calls that wait
+	quota   Quota
+	limit   RestartLimit
+	losses  []time.Time // of the last workers that died, at most limit.Deaths
+	jobs    []*jobPlan
+	turn    int // which job is asked first for its next chunk
+	counted Counts
 }
 
 // slotState is where a slot is in its worker's life.
@@ -42,14 +48,20 @@ const (
 )
 
 type slotPlan struct {
-	state    slotState
-	flights  []flight // in the order in which the worker runs them
-	calls    int      // in flights and not finished
-	quota    int      // calls that this worker may still be sent; -1 for no limit
-	nextID   uint64
-	fails    int       // starts that failed in a row
-	moved    time.Time // when it was last sent a call while idle, or finished one
-	recalled bool      // asked to give back what waits, and has not answered
+	state     slotState
+	greeted   bool // its worker said hello
+	pid       int  // of its worker, from the hello on
+	born      time.Time
+	flights   []flight // in the order in which the worker runs them
+	calls     int      // in flights and not finished
+	finished  uint64   // calls that this worker has finished
+	quota     int      // calls (or chunks) that this worker may still be sent; -1 for no limit
+	nextID    uint64
+	fails     int       // starts that failed in a row
+	moved     time.Time // when it was last sent a call while idle, or finished one: its running call has begun then
+	recalled  bool      // asked to give back what waits, and has not answered
+	warned    uint64    // the call that was told that its soft limit has passed
+	condemned uint64    // the call on whose account the worker is being ended
 }
 
 // flight is a chunk that was sent to a worker.
@@ -58,6 +70,7 @@ type flight struct {
 	id      uint64 // of calls[0] on the worker's connection
 	calls   []Call // those that are not finished
 	attempt int
+	since   time.Time // when they began to wait
 }
 
 // chunk is what the plan wants sent to a worker now.
@@ -71,7 +84,8 @@ type chunk struct {
 type segment struct {
 	calls    []Call
 	attempt  int
-	recalled bool // came back from a worker that had too much before it
+	recalled bool      // came back from a worker that had too much before it
+	since    time.Time // when its calls began to wait
 }
 
 // jobPlan is what the plan knows of a job.
@@ -92,13 +106,43 @@ type jobPlan struct {
 	mean      time.Duration
 }
 
-func newPlan(workers, maxCalls int) *plan {
-	return &plan{slots: make([]slotPlan, workers), room: workers, maxCalls: maxCalls}
+func newPlan(workers int, quota Quota) *plan {
+	return &plan{slots: make([]slotPlan, workers), target: workers, room: workers, quota: quota}
+}
+
+// resize changes how many slots should have a worker. Slots beyond that are left to
+// retire; those that are empty are forgotten.
+func (p *plan) resize(workers int) {
+	p.target, p.room = workers, workers
+	for len(p.slots) < workers {
+		p.slots = append(p.slots, slotPlan{})
+	}
+	p.trim()
+}
+
+// trim forgets empty slots beyond the target.
+func (p *plan) trim() {
+	n := len(p.slots)
+	for n > p.target && p.slots[n-1].state == slotEmpty {
+		n--
+	}
+	p.slots = p.slots[:n]
+}
+
+// surplus returns the next slot beyond the target whose worker has not been told to
+// leave.
+func (p *plan) surplus() (int, bool) {
+	for i := p.target; i < len(p.slots); i++ {
+		if s := &p.slots[i]; s.state == slotStarting || s.state == slotReady {
+			return i, true
+		}
+	}
+	return 0, false
 }
 
 // add takes a job in.
 func (p *plan) add(r *Running) *jobPlan {
-	workers := len(p.slots)
+	workers := p.target
 	j := &jobPlan{running: r, chunkSize: r.job.ChunkSize, window: r.job.Window, bound: 1}
 	if r.job.Total > 0 {
 		j.bound = (r.job.Total + 4*workers - 1) / (4 * workers) // Python's Pool._map_async
@@ -125,7 +169,7 @@ func (p *plan) remove(j *jobPlan) {
 
 // push takes calls from the source and numbers them. Those that are failed already
 // are returned and not planned.
-func (j *jobPlan) push(calls []Call) (failed []Call) {
+func (j *jobPlan) push(calls []Call, now time.Time) (failed []Call) {
 	good := calls[:0:0]
 	for i := range calls {
 		c := &calls[i]
@@ -142,29 +186,29 @@ func (j *jobPlan) push(calls []Call) (failed []Call) {
 		// Chunks hold consecutive calls, so a gap begins a new segment.
 		for _, c := range calls {
 			if c.Err != nil {
-				j.wait(good, 1)
+				j.wait(good, now)
 				good = nil
 				continue
 			}
 			good = append(good, c)
 		}
 	}
-	j.wait(good, 1)
+	j.wait(good, now)
 	return failed
 }
 
 // wait puts calls at the end of the queue.
-func (j *jobPlan) wait(calls []Call, attempt int) {
+func (j *jobPlan) wait(calls []Call, now time.Time) {
 	if len(calls) > 0 {
-		j.waiting = append(j.waiting, segment{calls: calls, attempt: attempt})
+		j.waiting = append(j.waiting, segment{calls: calls, attempt: 1, since: now})
 		j.waits += len(calls)
 	}
 }
 
 // waitFirst puts calls that come back before all others.
-func (j *jobPlan) waitFirst(calls []Call, attempt int, recalled bool) {
+func (j *jobPlan) waitFirst(calls []Call, f *flight, recalled bool) {
 	if len(calls) > 0 {
-		j.waiting = append([]segment{{calls, attempt, recalled}}, j.waiting...)
+		j.waiting = append([]segment{{calls, f.attempt, recalled, f.since}}, j.waiting...)
 		j.waits += len(calls)
 	}
 }
@@ -176,7 +220,7 @@ func (p *plan) wants(j *jobPlan) int {
 	if j.inputDone || j.paused {
 		return 0
 	}
-	target := 2 * len(p.slots) * max(j.size(len(p.slots)), j.depth())
+	target := 2 * p.target * max(j.size(p.target), j.depth())
 	if 2*j.waits > target {
 		return 0
 	}
@@ -230,12 +274,27 @@ func (s *slotPlan) room(j *jobPlan, now time.Time) bool {
 }
 
 // next cuts the next chunk that should be sent, or returns false. The slot with the
-// least before it comes first, so no call waits while a worker is free.
-func (p *plan) next(now time.Time) (chunk, bool) {
-	j := p.nextJob()
-	if j == nil {
-		return chunk{}, false
+// least before it comes first, so no call waits while a worker is free. drop is
+// called for calls that nobody wants any more; they have no result yet.
+func (p *plan) next(now time.Time, drop func(j *jobPlan, c *Call, attempt int)) (chunk, bool) {
+	for {
+		j := p.nextJob()
+		if j == nil {
+			return chunk{}, false
+		}
+		slot, ok := p.freest(j, now)
+		if !ok {
+			return chunk{}, false
+		}
+		if f := j.cut(p.chunkFor(j, slot), drop); len(f.calls) > 0 {
+			p.counted.Wait.add(now.Sub(f.since), len(f.calls))
+			return p.send(f, slot, now), true
+		}
 	}
+}
+
+// freest returns the slot with the least before it, of those that have room.
+func (p *plan) freest(j *jobPlan, now time.Time) (int, bool) {
 	best := -1
 	for i := range p.slots {
 		s := &p.slots[i]
@@ -243,19 +302,25 @@ func (p *plan) next(now time.Time) (chunk, bool) {
 			best = i
 		}
 	}
-	if best < 0 {
-		return chunk{}, false
-	}
-	s := &p.slots[best]
-	n := j.size(len(p.slots))
+	return best, best >= 0
+}
+
+// chunkFor is how many calls the next chunk for a slot may have.
+func (p *plan) chunkFor(j *jobPlan, slot int) int {
+	n := j.size(p.target)
 	if j.waiting[0].recalled {
 		// Not all to one worker again, also with a given size: it would come back again.
-		n = min(n, (j.waits+2*len(p.slots)-1)/(2*len(p.slots)))
+		n = min(n, (j.waits+2*p.target-1)/(2*p.target))
 	}
-	if s.quota >= 0 {
-		n = min(n, s.quota)
+	if quota := p.slots[slot].quota; quota >= 0 && !p.quota.Chunks {
+		n = min(n, quota)
 	}
-	f := j.cut(n)
+	return n
+}
+
+// send books that a chunk goes to a slot's worker.
+func (p *plan) send(f flight, slot int, now time.Time) chunk {
+	s := &p.slots[slot]
 	f.id = s.nextID
 	s.nextID += uint64(len(f.calls))
 	if s.calls == 0 {
@@ -263,14 +328,17 @@ func (p *plan) next(now time.Time) (chunk, bool) {
 	}
 	s.flights = append(s.flights, f)
 	s.calls += len(f.calls)
-	j.flying += len(f.calls)
-	if s.quota > 0 {
+	f.job.flying += len(f.calls)
+	switch {
+	case s.quota > 0 && p.quota.Chunks:
+		s.quota--
+	case s.quota > 0:
 		s.quota -= len(f.calls)
 	}
 	if s.quota == 0 {
 		s.state = slotLeaving
 	}
-	return chunk{flight: f, slot: best, last: s.quota == 0}, true
+	return chunk{flight: f, slot: slot, last: s.quota == 0}
 }
 
 // nextJob goes round the jobs that have something to send.
@@ -284,17 +352,29 @@ func (p *plan) nextJob() *jobPlan {
 	return nil
 }
 
-// cut takes up to n consecutive calls off the queue.
-func (j *jobPlan) cut(n int) flight {
+// cut takes up to n consecutive calls off the queue. Calls whose job does not want
+// them any more are dropped on the way and not counted; since the calls of a chunk
+// follow each other, it ends at the first of them, and may be empty.
+func (j *jobPlan) cut(n int, drop func(j *jobPlan, c *Call, attempt int)) flight {
 	s := &j.waiting[0]
 	n = min(n, len(s.calls))
-	f := flight{job: j, calls: s.calls[:n:n], attempt: s.attempt}
-	s.calls = s.calls[n:]
+	f := flight{job: j, calls: s.calls[:0:0], attempt: s.attempt, since: s.since}
+	taken := 0
+	for ; taken < n; taken++ {
+		if claim := j.running.job.Claim; claim != nil && !claim(&s.calls[taken]) {
+			drop(j, &s.calls[taken], s.attempt)
+			f.calls = s.calls[:taken:taken]
+			taken++
+			break
+		}
+		f.calls = s.calls[: taken+1 : taken+1]
+	}
+	s.calls = s.calls[taken:]
 	if len(s.calls) == 0 {
 		j.waiting[0] = segment{}
 		j.waiting = j.waiting[1:]
 	}
-	j.waits -= n
+	j.waits -= taken
 	return f
 }
 
@@ -320,6 +400,7 @@ func (p *plan) finish(slot int, id uint64, n int, now time.Time, book func(j *jo
 		f.calls = f.calls[1:]
 		f.id++
 		s.calls--
+		s.finished++
 		f.job.flying--
 		j, attempt := f.job, f.attempt
 		if len(f.calls) == 0 {
@@ -374,7 +455,7 @@ func (p *plan) returned(slot int, id uint64, n int) error {
 	clear(s.flights[len(kept):])
 	s.flights = kept
 	for _, f := range slices.Backward(back) {
-		f.job.waitFirst(f.calls, f.attempt, true)
+		f.job.waitFirst(f.calls, &f, true)
 		f.job.flying -= len(f.calls)
 		s.calls -= len(f.calls)
 	}
@@ -384,47 +465,89 @@ func (p *plan) returned(slot int, id uint64, n int) error {
 	return nil
 }
 
+// skip books that a worker came to the call id without having run those before it: it
+// gave them back, and could not say so any more.
+func (p *plan) skip(slot int, id uint64) error {
+	f := p.slots[slot].head()
+	if f == nil || id <= f.id {
+		return nil
+	}
+	return p.returned(slot, f.id, int(id-f.id))
+}
+
+// ending is what is known of the call that a dead worker ran.
+type ending int
+
+const (
+	ranHead ending = iota // it ran the oldest call that has no result
+	ranNone               // it is known to have run none
+)
+
 // lose empties a slot whose worker has ended. The call that it ran is returned as
 // the victim; those that had not begun go back free of charge.
-func (p *plan) lose(slot int) (victim *flight) {
+func (p *plan) lose(slot int, end ending) (victim *flight) {
 	s := &p.slots[slot]
 	for i := len(s.flights) - 1; i >= 0; i-- {
 		f := s.flights[i]
 		f.job.flying -= len(f.calls)
-		if i == 0 {
+		if i == 0 && end == ranHead {
 			first := f
 			first.calls = f.calls[:1]
 			victim = &first
 			f.calls = f.calls[1:]
 		}
-		f.job.waitFirst(f.calls, f.attempt, false)
+		f.job.waitFirst(f.calls, &f, false)
 	}
 	*s = slotPlan{fails: s.fails}
+	p.trim()
 	return victim
 }
 
+// died books the death of a worker that nobody asked for, and reports whether there
+// were more of them lately than the pool may have.
+func (p *plan) died(now time.Time) bool {
+	if p.limit.Deaths <= 0 {
+		return false
+	}
+	if len(p.losses) == p.limit.Deaths {
+		oldest := p.losses[0]
+		p.losses = append(p.losses[1:], now)
+		return now.Sub(oldest) <= p.limit.Per
+	}
+	p.losses = append(p.losses, now)
+	return false
+}
+
 // started books that a slot's worker is being started.
-func (p *plan) started(slot int) {
+func (p *plan) started(slot int, now time.Time) {
 	s := &p.slots[slot]
-	s.state, s.nextID, s.quota = slotStarting, 1, -1
-	if p.maxCalls > 0 {
-		s.quota = p.maxCalls
+	s.state, s.nextID, s.quota, s.born = slotStarting, 1, -1, now
+	if p.quota.N > 0 {
+		s.quota = p.quota.N
 	}
 }
 
 // ready books that a worker takes calls, or that it has to leave because the machine
 // has become too small for it.
-func (p *plan) ready(slot int) {
+func (p *plan) ready(slot int, now time.Time) {
 	s := &p.slots[slot]
-	s.fails = 0
-	s.state = slotReady
+	s.state, s.born = slotReady, now
 	if p.live() > p.room {
 		s.state = slotLeaving
 	}
 }
 
+// useless reports whether a worker that has just died counts as a failed start: it
+// did nothing, and not for long. Others like it would do the same for ever.
+func (s *slotPlan) useless(now time.Time) bool {
+	return s.state == slotStarting || s.finished == 0 && now.Sub(s.born) < shortLife
+}
+
 // notStarted books a failed start, and reports whether the slot has failed too often.
 func (p *plan) notStarted(slot int) bool {
+	if slot >= len(p.slots) { // beyond the target, and forgotten
+		return false
+	}
 	p.slots[slot].fails++
 	return p.slots[slot].fails >= maxStarts
 }
@@ -452,7 +575,7 @@ func (p *plan) crowded() int {
 }
 
 // toStart returns the next slot whose worker should be started: one worker for each
-// call that waits and has no free worker.
+// call that waits and has no free worker, or for each slot.
 func (p *plan) toStart() (int, bool) {
 	waits, free, starting, empty := 0, 0, 0, -1
 	for _, j := range p.jobs {
@@ -462,7 +585,7 @@ func (p *plan) toStart() (int, bool) {
 	}
 	for i := range p.slots {
 		switch s := &p.slots[i]; {
-		case s.state == slotEmpty && empty < 0:
+		case s.state == slotEmpty && empty < 0 && i < p.target:
 			empty = i
 		case s.state == slotStarting:
 			starting++
@@ -471,7 +594,57 @@ func (p *plan) toStart() (int, bool) {
 			free++
 		}
 	}
-	return empty, empty >= 0 && waits > free && starting < maxStarting && p.live() < p.room
+	return empty, empty >= 0 && (waits > free || p.eager) && starting < maxStarting && p.live() < p.room
+}
+
+// overdue is a running call that has reached a limit.
+type overdueCall struct {
+	slot  int
+	id    uint64
+	seq   uint64
+	limit time.Duration
+	hard  bool // its worker must be ended
+}
+
+// overdue returns a running call that has reached one of its limits and has not been
+// told so. If there is none, when to ask again. A call's clock starts when its worker
+// can have begun it: what waits before a worker does not age.
+func (p *plan) overdue(now time.Time) (c overdueCall, again time.Time, ok bool) {
+	sooner := func(due time.Time) {
+		if again.IsZero() || due.Before(again) {
+			again = due
+		}
+	}
+	for i := range p.slots {
+		s := &p.slots[i]
+		f := s.head()
+		if f == nil || f.calls[0].Limits == nil || s.condemned == f.id {
+			continue
+		}
+		l, seq := f.calls[0].Limits, f.calls[0].Seq
+		if due := s.moved.Add(l.Hard); l.Hard > 0 {
+			if !due.After(now) {
+				s.condemned = f.id
+				return overdueCall{i, f.id, seq, l.Hard, true}, again, true
+			}
+			sooner(due)
+		}
+		if due := s.moved.Add(l.Soft); l.Soft > 0 && s.warned != f.id {
+			if !due.After(now) {
+				s.warned = f.id
+				return overdueCall{i, f.id, seq, l.Soft, false}, again, true
+			}
+			sooner(due)
+		}
+	}
+	return c, again, false
+}
+
+// paused books that what the workers run stood still for a while: it does not age.
+func (p *plan) paused(d time.Duration) {
+	for i := range p.slots {
+		p.slots[i].moved = p.slots[i].moved.Add(d)
+	}
 }
 
 // toRecall returns a slot that should give back what waits before its worker, from
@@ -481,7 +654,7 @@ func (p *plan) toRecall(now time.Time) (slot int, id uint64, again time.Time, ok
 	free := false
 	for i := range p.slots {
 		s := &p.slots[i]
-		free = free || s.state == slotReady && s.calls == 0 || s.state == slotEmpty && p.live() < p.room
+		free = free || s.state == slotReady && s.calls == 0 || s.state == slotEmpty && i < p.target && p.live() < p.room
 	}
 	if !free {
 		return 0, 0, again, false

@@ -12,10 +12,10 @@ var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 // readyPlan is a plan with n workers that take calls, and one job.
 func readyPlan(n int, job Job) (*plan, *jobPlan) {
-	p := newPlan(n, 0)
+	p := newPlan(n, Quota{})
 	for i := range n {
-		p.started(i)
-		p.ready(i)
+		p.started(i, noon)
+		p.ready(i, noon)
 	}
 	return p, p.add(&Running{job: job})
 }
@@ -24,7 +24,7 @@ func calls(n int) []Call { return make([]Call, n) }
 
 // cutAll takes every chunk that the plan wants sent, as "slot:first+count".
 func cutAll(p *plan) (cut []string) {
-	for c, ok := p.next(noon); ok; c, ok = p.next(noon) {
+	for c, ok := p.next(noon, nil); ok; c, ok = p.next(noon, nil) {
 		cut = append(cut, fmt.Sprintf("%d:%d+%d", c.slot, c.calls[0].Seq, len(c.calls)))
 	}
 	return cut
@@ -40,7 +40,7 @@ func equal(t *testing.T, what string, got, want []string) {
 func TestEveryWorkerGetsACallBeforeAnyGetsASecond(t *testing.T) {
 	p, j := readyPlan(3, Job{ChunkSize: 1})
 	j.mean = time.Millisecond
-	j.push(calls(5))
+	j.push(calls(5), noon)
 	equal(t, "chunks", cutAll(p), []string{"0:1+1", "1:2+1", "2:3+1", "0:4+1", "1:5+1"})
 }
 
@@ -48,14 +48,14 @@ func TestNothingWaitsBeforeAWorkerUntilCallsAreKnownToBeShort(t *testing.T) {
 	for _, mean := range []time.Duration{0, lookahead, time.Hour} {
 		p, j := readyPlan(2, Job{ChunkSize: 1})
 		j.mean = mean
-		j.push(calls(9))
+		j.push(calls(9), noon)
 		equal(t, fmt.Sprint("chunks at a mean of ", mean), cutAll(p), []string{"0:1+1", "1:2+1"})
 	}
 }
 
 func TestGivenChunkSizeIsKept(t *testing.T) {
 	p, j := readyPlan(2, Job{ChunkSize: 4, Total: 10})
-	j.push(calls(10))
+	j.push(calls(10), noon)
 	j.inputDone = true
 	equal(t, "chunks", cutAll(p), []string{"0:1+4", "1:5+4"})
 }
@@ -64,7 +64,7 @@ func TestGivenChunkSizeIsKept(t *testing.T) {
 func TestOwnChunksAreNeverLargerThanPythons(t *testing.T) {
 	for total, want := range map[int]int{1: 1, 15: 1, 16: 1, 17: 2, 100: 7, 1000: 63} {
 		_, j := readyPlan(4, Job{Total: total})
-		j.push(calls(total))
+		j.push(calls(total), noon)
 		j.mean = time.Nanosecond
 		if got := j.size(4); got != want {
 			t.Errorf("a chunk of %d calls has %d, want %d", total, got, want)
@@ -74,14 +74,14 @@ func TestOwnChunksAreNeverLargerThanPythons(t *testing.T) {
 
 func TestOwnChunksShrinkWithTheTimeOfACallAndTowardsTheEnd(t *testing.T) {
 	_, j := readyPlan(4, Job{Total: 16000})
-	j.push(calls(16000))
+	j.push(calls(16000), noon)
 	sizes := func(mean time.Duration) int { j.mean = mean; return j.size(4) }
 	if a, b, c := sizes(time.Microsecond), sizes(time.Millisecond), sizes(time.Second); a != 1000 || b != 21 || c != 1 {
 		t.Errorf("chunks of 1 µs, 1 ms and 1 s calls have %d, %d, %d; want 1000, 21, 1", a, b, c)
 	}
 	j.inputDone = true
 	j.mean = time.Microsecond
-	j.cut(15984)
+	j.cut(15984, nil)
 	if got := j.size(4); got != 2 {
 		t.Errorf("with 16 calls left for 4 workers a chunk has %d, want 2", got)
 	}
@@ -89,7 +89,7 @@ func TestOwnChunksShrinkWithTheTimeOfACallAndTowardsTheEnd(t *testing.T) {
 
 func TestResultsOutOfTurnAreAFaultOfTheWorker(t *testing.T) {
 	p, j := readyPlan(1, Job{ChunkSize: 3})
-	j.push(calls(3))
+	j.push(calls(3), noon)
 	cutAll(p)
 	book := func(*jobPlan, *Call, int, int) {}
 	for _, id := range []uint64{0, 2, 4, 1 << 40} {
@@ -108,7 +108,7 @@ func TestGivingBackWhatIsNotThereIsAFaultOfTheWorker(t *testing.T) {
 		n  int
 	}{{1, 5}, {0, 1}, {3, 2}, {9, 1}} {
 		p, j := readyPlan(1, Job{ChunkSize: 3})
-		j.push(calls(3))
+		j.push(calls(3), noon)
 		cutAll(p)
 		if err := p.returned(0, back.id, back.n); err == nil {
 			t.Errorf("%d calls from %d on were taken back of calls 1 to 3", back.n, back.id)
@@ -119,33 +119,33 @@ func TestGivingBackWhatIsNotThereIsAFaultOfTheWorker(t *testing.T) {
 func TestADeathCostsOneCall(t *testing.T) {
 	p, j := readyPlan(1, Job{ChunkSize: 3})
 	j.mean = time.Millisecond
-	j.push(calls(7))
+	j.push(calls(7), noon)
 	cutAll(p)
 	if err := p.finish(0, 1, 1, noon, func(*jobPlan, *Call, int, int) {}); err != nil {
 		t.Fatal(err)
 	}
-	victim := p.lose(0)
+	victim := p.lose(0, ranHead)
 	if victim == nil || victim.calls[0].Seq != 2 {
 		t.Fatalf("the victim is %+v, want call 2", victim)
 	}
-	p.started(0)
-	p.ready(0)
+	p.started(0, noon)
+	p.ready(0, noon)
 	equal(t, "chunks after it", cutAll(p), []string{"0:3+1", "0:4+3", "0:7+1"})
 }
 
 func TestWorkersStartAsCallsNeedThem(t *testing.T) {
-	p := newPlan(4, 0)
+	p := newPlan(4, Quota{})
 	j := p.add(&Running{job: Job{ChunkSize: 1}})
 	if _, ok := p.toStart(); ok {
 		t.Error("a worker is started for nothing")
 	}
-	j.push(calls(2))
+	j.push(calls(2), noon)
 	for want := range 2 {
 		slot, ok := p.toStart()
 		if !ok || slot != want {
 			t.Fatalf("slot %d, %v is started; want %d", slot, ok, want)
 		}
-		p.started(slot)
+		p.started(slot, noon)
 	}
 	if slot, ok := p.toStart(); ok {
 		t.Errorf("slot %d is started for two calls that have workers", slot)
@@ -153,12 +153,12 @@ func TestWorkersStartAsCallsNeedThem(t *testing.T) {
 }
 
 func TestAWorkerGetsNoMoreCallsThanItMayRun(t *testing.T) {
-	p := newPlan(1, 5)
+	p := newPlan(1, Quota{N: 5})
 	j := p.add(&Running{job: Job{ChunkSize: 3}})
 	j.mean = time.Microsecond
-	j.push(calls(9))
-	p.started(0)
-	p.ready(0)
+	j.push(calls(9), noon)
+	p.started(0, noon)
+	p.ready(0, noon)
 	equal(t, "chunks", cutAll(p), []string{"0:1+3", "0:4+2"})
 	if p.slots[0].state != slotLeaving {
 		t.Error("the worker is not told to leave")
@@ -174,7 +174,7 @@ func TestInputIsPulledOnlyAsFarAsThereIsRoom(t *testing.T) {
 	if n := p.wants(j); n != 10 {
 		t.Errorf("%d calls are pulled, want the window of 10", n)
 	}
-	j.push(calls(10))
+	j.push(calls(10), noon)
 	cutAll(p)
 	if n := p.wants(j); n != 0 {
 		t.Errorf("%d calls are pulled beyond the window", n)
@@ -183,7 +183,7 @@ func TestInputIsPulledOnlyAsFarAsThereIsRoom(t *testing.T) {
 	if n := p.wants(j); n != 3 {
 		t.Errorf("%d calls are pulled after 3 results, want 3", n)
 	}
-	j.push([]Call{{Payload: make([]byte, heldBytes)}})
+	j.push([]Call{{Payload: make([]byte, heldBytes)}}, noon)
 	if n := p.wants(j); n != 0 {
 		t.Errorf("%d calls are pulled beside one of %d bytes", n, heldBytes)
 	}
@@ -192,7 +192,7 @@ func TestInputIsPulledOnlyAsFarAsThereIsRoom(t *testing.T) {
 func TestACallBehindASlowOneIsRecalledWhenAWorkerIsFree(t *testing.T) {
 	p, j := readyPlan(2, Job{ChunkSize: 3})
 	j.mean = time.Microsecond
-	j.push(calls(4))
+	j.push(calls(4), noon)
 	cutAll(p) // 0: 1 2 3, 1: 4
 	if err := p.finish(1, 1, 1, noon, func(*jobPlan, *Call, int, int) {}); err != nil {
 		t.Fatal(err)
@@ -213,7 +213,7 @@ func TestACallBehindASlowOneIsRecalledWhenAWorkerIsFree(t *testing.T) {
 	}
 	j.inputDone = true
 	for want := range uint64(2) { // one after the other, and not behind the slow one again
-		c, ok := p.next(again)
+		c, ok := p.next(again, nil)
 		if !ok || c.slot != 1 || c.calls[0].Seq != 2+want || len(c.calls) != 1 {
 			t.Errorf("the next chunk is %+v, %v; want call %d on slot 1", c, ok, 2+want)
 		}
@@ -224,12 +224,12 @@ func TestACallBehindASlowOneIsRecalledWhenAWorkerIsFree(t *testing.T) {
 // must not be too much for the next, over and over.
 func TestRecalledCallsAreShared(t *testing.T) {
 	p, j := readyPlan(2, Job{ChunkSize: 1000})
-	j.push(calls(1000))
+	j.push(calls(1000), noon)
 	cutAll(p)
 	if err := p.returned(0, 2, 999); err != nil {
 		t.Fatal(err)
 	}
-	if c, ok := p.next(noon); !ok || c.slot != 1 || len(c.calls) != 250 {
+	if c, ok := p.next(noon, nil); !ok || c.slot != 1 || len(c.calls) != 250 {
 		t.Errorf("of 999 recalled calls %d go to slot %d, want 250 to slot 1", len(c.calls), c.slot)
 	}
 }
@@ -302,12 +302,14 @@ func TestPlanKeepsEveryCall(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		workers := rapid.IntRange(1, 4).Draw(t, "workers")
 		limit := rapid.SampledFrom([]int{0, 0, 1, 3, 7}).Draw(t, "calls per worker")
-		m := &model{p: newPlan(workers, limit), ended: map[uint64]string{}, now: noon, limit: limit, sent: make([]int, workers), back: map[int]*recalled{}}
+		m := &model{p: newPlan(workers, Quota{N: limit}), ended: map[uint64]string{}, now: noon, limit: limit, sent: make([]int, 8), back: map[int]*recalled{}}
+		m.p.eager = rapid.Bool().Draw(t, "eager")
 		m.j = m.p.add(&Running{job: Job{
 			ChunkSize: rapid.SampledFrom([]int{0, 1, 2, 5}).Draw(t, "chunksize"),
 			Total:     rapid.SampledFrom([]int{0, 20, 1000}).Draw(t, "total"),
+			Claim:     func(c *Call) bool { return c.Item == nil },
 		}})
-		slot := func() int { return rapid.IntRange(0, workers-1).Draw(t, "slot") }
+		slot := func() int { return rapid.IntRange(0, len(m.p.slots)-1).Draw(t, "slot") }
 		t.Repeat(map[string]func(*rapid.T){
 			"": m.check,
 			"push": func(t *rapid.T) {
@@ -316,24 +318,34 @@ func TestPlanKeepsEveryCall(t *testing.T) {
 				}
 				list := calls(rapid.IntRange(1, 8).Draw(t, "calls"))
 				for i := range list {
-					if rapid.IntRange(0, 9).Draw(t, "bad") == 0 {
+					switch rapid.IntRange(0, 9).Draw(t, "bad") {
+					case 0:
 						list[i].Err = ErrCancelled
+					case 1:
+						list[i].Item = "nobody wants it"
+					}
+					if rapid.Bool().Draw(t, "limited") {
+						list[i].Limits = &Limits{Soft: time.Millisecond, Hard: 2 * time.Millisecond}
 					}
 				}
 				m.pushed += len(list)
-				for _, c := range m.j.push(list) {
+				for _, c := range m.j.push(list, m.now) {
 					m.end(t, c.Seq, "bad input")
 				}
 			},
 			"start": func(t *rapid.T) {
 				if s, ok := m.p.toStart(); ok {
-					m.p.started(s)
-					m.p.ready(s)
+					m.p.started(s, m.now)
+					m.p.ready(s, m.now)
 					m.sent[s] = 0
 				}
 			},
 			"send": func(t *rapid.T) {
-				if c, ok := m.p.next(m.now); ok {
+				drop := func(_ *jobPlan, c *Call, _ int) { m.end(t, c.Seq, "a cancel") }
+				if c, ok := m.p.next(m.now, drop); ok {
+					if c.slot >= m.p.target {
+						t.Fatalf("slot %d of %d is sent calls", c.slot, m.p.target)
+					}
 					m.sent[c.slot] += len(c.calls)
 					for i := range c.calls {
 						if c.calls[i].Seq != c.calls[0].Seq+uint64(i) {
@@ -386,11 +398,28 @@ func TestPlanKeepsEveryCall(t *testing.T) {
 				if m.p.slots[s].state == slotEmpty {
 					return
 				}
-				if v := m.p.lose(s); v != nil {
+				end := rapid.SampledFrom([]ending{ranHead, ranNone}).Draw(t, "it ran")
+				if v := m.p.lose(s, end); v != nil {
 					m.end(t, v.calls[0].Seq, "a death")
 				}
 				m.back[s] = nil
 				m.sent[s] = 0
+			},
+			"resize": func(t *rapid.T) {
+				m.p.resize(rapid.IntRange(1, 5).Draw(t, "workers"))
+				for s, ok := m.p.surplus(); ok; s, ok = m.p.surplus() {
+					m.p.slots[s].state = slotLeaving
+				}
+			},
+			"enforce": func(t *rapid.T) {
+				c, _, ok := m.p.overdue(m.now)
+				if !ok {
+					return
+				}
+				f := m.p.slots[c.slot].head()
+				if f == nil || f.id != c.id || m.now.Sub(m.p.slots[c.slot].moved) < c.limit {
+					t.Fatalf("call %d of slot %d is called overdue; the slot runs %+v", c.id, c.slot, f)
+				}
 			},
 			"wait": func(t *rapid.T) {
 				m.now = m.now.Add(time.Duration(rapid.IntRange(0, 30).Draw(t, "ms")) * time.Millisecond)
@@ -417,8 +446,8 @@ func BenchmarkPlan(b *testing.B) {
 			book := func(*jobPlan, *Call, int, int) {}
 			b.ReportAllocs()
 			for b.Loop() {
-				j.push(calls(200))
-				for c, ok := p.next(noon); ok; c, ok = p.next(noon) {
+				j.push(calls(200), noon)
+				for c, ok := p.next(noon, nil); ok; c, ok = p.next(noon, nil) {
 					if err := p.finish(c.slot, c.id, len(c.calls), noon, book); err != nil {
 						b.Fatal(err)
 					}

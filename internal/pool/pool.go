@@ -1,10 +1,13 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -37,6 +40,18 @@ type Process interface {
 	// A worker that was not told to leave is followed by everything that it has
 	// started. Once Wait has returned, reads end within a moment.
 	Wait() Exit
+	// Memory is how many bytes of memory the worker holds at present (resident), or
+	// 0 if that cannot be told.
+	Memory() int64
+	// Recording is read once after Wait: what the worker had done and not yet said.
+	Recording() Recording
+}
+
+// Recording is what a worker that has died was doing, if it can be told.
+type Recording struct {
+	Known    bool
+	Running  uint64       // the call that it ran, or 0
+	Finished []ipc.Result // outcomes, by rising ids, that may not have arrived
 }
 
 // Stream is a worker's connection. CloseWrite tells the worker that nothing more
@@ -76,11 +91,17 @@ const (
 
 // Call is one task applied to one item.
 type Call struct {
-	Seq     uint64 // from 1, in input order; set by the pool
-	Payload []byte // opaque to the pool
-	Item    any    // the consumer's own
-	Err     error  // set by the source: the call fails with it and is not run
+	Seq     uint64  // from 1, in input order; set by the pool
+	Payload []byte  // opaque to the pool
+	Item    any     // the consumer's own
+	Err     error   // set by the source: the call fails with it and is not run
+	Limits  *Limits // nil is none
 }
+
+// Limits are how long a call may run, from when its worker can have begun it. 0 is no
+// limit. At the soft one the call is asked to end, as by a cancel; at the hard one its
+// worker is ended, and everything that it has started.
+type Limits struct{ Soft, Hard time.Duration }
 
 // Source hands out calls. The pool calls Next on a goroutine of the job, only when
 // there is room. Next waits for the first call at most and returns between 1 and
@@ -117,21 +138,63 @@ type Job struct {
 	Window int
 	// Lines hands output over as it comes, from all running calls at once.
 	Lines bool
+	// Claim is asked, by the loop, for each call that is about to be sent to a worker;
+	// if it says no, the call is not run and its result is Cancelled. It must not
+	// wait. A call that is sent again after the death of a worker is asked for again.
+	// nil says yes.
+	Claim func(*Call) bool
+	// Done is called once, on the goroutine of the consumer, when every result was
+	// handed over or given up, with what Running.Wait returns.
+	Done func(error)
+}
+
+// Quota is how much a worker runs before it is replaced.
+type Quota struct {
+	N      int  // 0 is no limit
+	Chunks bool // N counts chunks, as in Python, and not calls
+}
+
+// RestartLimit is how many workers may die within a time. 0 deaths are no limit.
+type RestartLimit struct {
+	Deaths int
+	Per    time.Duration
 }
 
 // Config is what a pool is made of.
 type Config struct {
 	Workers  int // slots, at least 1
 	Launcher Launcher
-	// Init is run in each new worker before its first call; Task "" is nothing.
-	InitTask   string
-	InitCommon []byte
-	// MaxCalls is how many calls a worker runs before it is replaced; 0 is no limit.
-	// Python counts chunks here (maxtasksperchild); gpool counts calls.
-	MaxCalls int
+	// Eager starts a worker for each slot at once, and again when one has ended.
+	// Without it workers start when there is work for them.
+	Eager bool
+	// Tasks and Build are what a worker must say in its hello: it is refused if one of
+	// the tasks is missing, or if Build is not empty and another one.
+	Tasks []string
+	Build string
+	// Init is run in each new worker before its first call, Final when it leaves in
+	// order; Task "" is nothing.
+	InitTask    string
+	InitCommon  []byte
+	FinalTask   string
+	FinalCommon []byte
+	// Quota is how much a worker runs before it is replaced.
+	Quota Quota
 	// StartLimit is how long a worker may take to say hello; 0 means 30 s. The
 	// initializer has no limit.
 	StartLimit time.Duration
+	// LeaveLimit is how long a worker may take to leave once it was told to; 0 means
+	// 2 s. Then it gets SIGTERM, and a second later SIGKILL.
+	LeaveLimit time.Duration
+	// Grace is how long a call that is given up may go on before its worker is ended;
+	// 0 means half a second.
+	Grace time.Duration
+	// Memory limits workers, in bytes; 0 is no limit. One that has more than Soft is
+	// replaced once its call has ended, one that has more than Hard is ended.
+	Memory struct{ Soft, Hard int64 }
+	// Restarts fails the pool when too many workers die.
+	Restarts RestartLimit
+	// BreakOnDeath fails the pool when a worker dies that nobody ended.
+	BreakOnDeath bool
 	// OnEvent hears what happens, in order, on a goroutine of its own.
 	OnEvent func(Event)
 	// Stderr gets what workers print outside of calls, by whole lines.
@@ -151,6 +214,7 @@ const (
 	NotStarted      // the worker could not begin it; Err is a *TaskError
 	WorkerDied      // its worker ended while it ran; Err is a *WorkerDiedError
 	Cancelled       // it was given up, before it began or while it ran
+	TimedOut        // it reached a limit of its time; Err is a *LimitError
 )
 
 // Result is how one call ended.
@@ -199,6 +263,67 @@ func (e *WorkerDiedError) Error() string {
 
 func (e *WorkerDiedError) Unwrap() error { return e.Cause }
 
+// LimitError says that a call reached a limit of its time. It is the cause of the end
+// of its worker if the limit is hard.
+type LimitError struct {
+	Seq   uint64 // of the call
+	Limit time.Duration
+	Hard  bool
+}
+
+func (e *LimitError) Error() string {
+	if e.Hard {
+		return fmt.Sprintf("call %d ran longer than its limit of %v, and was ended with its worker", e.Seq, e.Limit)
+	}
+	return fmt.Sprintf("call %d ran longer than its limit of %v, and ended when it was asked to", e.Seq, e.Limit)
+}
+
+// MemoryError is why a worker was ended that took too much memory.
+type MemoryError struct{ Bytes, Limit int64 }
+
+func (e *MemoryError) Error() string {
+	return fmt.Sprintf("it had %d MiB of memory, and its limit is %d MiB", e.Bytes>>20, e.Limit>>20)
+}
+
+// InitError says that the initializer failed in a worker.
+type InitError struct{ *TaskError }
+
+func (e *InitError) Error() string { return "its initializer failed: " + e.Message }
+func (e *InitError) Unwrap() error { return e.TaskError }
+
+// RefusedError says that a worker was refused for what it said in its hello.
+type RefusedError struct {
+	Build, WorkerBuild string
+	Missing            []string // tasks
+}
+
+func (e *RefusedError) Error() string {
+	s := fmt.Sprintf("it was built from other code: its build is %q", e.WorkerBuild)
+	if e.Build != "" {
+		s += fmt.Sprintf(" and this program's is %q", e.Build)
+	}
+	if len(e.Missing) > 0 {
+		s += "; it lacks the tasks " + strings.Join(e.Missing, ", ")
+	}
+	return s
+}
+
+// BrokenError says that the pool has failed because workers died: one, if
+// Config.BreakOnDeath is set, or more than Config.Restarts allows.
+type BrokenError struct {
+	Restarts RestartLimit // zero if one death was enough
+	Err      *WorkerDiedError
+}
+
+func (e *BrokenError) Error() string {
+	if e.Restarts.Deaths == 0 {
+		return fmt.Sprintf("the pool is broken: %v", e.Err)
+	}
+	return fmt.Sprintf("more than %d workers died within %v; the last one: %v", e.Restarts.Deaths, e.Restarts.Per, e.Err)
+}
+
+func (e *BrokenError) Unwrap() error { return e.Err }
+
 // StartError says that workers cannot be started, or do not become ready. It is the
 // pool's failure: no call is to blame.
 type StartError struct {
@@ -216,6 +341,7 @@ var (
 	ErrCancelled = errors.New("the call was cancelled")
 	ErrNotRun    = errors.New("the call was not run: the run was stopped before")
 	ErrClosed    = errors.New("the pool is closed")
+	ErrNoRoom    = errors.New("the machine has no room for so many")
 )
 
 // Level says how a pool is stopped. Each level includes those before it, and the
@@ -238,6 +364,7 @@ type Pool struct {
 	inbox  *mailbox[message]
 	events *mailbox[Event]
 	doneC  chan struct{} // closed when the loop and the teller have ended
+	last   Stats         // when the loop had ended; valid after doneC
 }
 
 // New makes a pool. It starts no process: workers start when there is work for them.
@@ -245,15 +372,16 @@ func New(config Config) (*Pool, error) {
 	if config.Workers < 1 {
 		return nil, fmt.Errorf("make a pool of %d workers: at least 1 is needed", config.Workers)
 	}
-	if config.MaxCalls < 0 {
-		return nil, fmt.Errorf("replace workers after %d calls: at least 1 is needed", config.MaxCalls)
+	if config.Quota.N < 0 {
+		return nil, fmt.Errorf("replace workers after %d calls: at least 1 is needed", config.Quota.N)
 	}
-	if config.StartLimit == 0 {
-		config.StartLimit = 30 * time.Second
-	}
+	config.StartLimit = cmp.Or(config.StartLimit, 30*time.Second)
+	config.LeaveLimit = cmp.Or(config.LeaveLimit, leaveTime)
+	config.Grace = cmp.Or(config.Grace, killDelay)
 	if config.Stderr == nil {
 		config.Stderr = io.Discard
 	}
+	config.Stderr = &lockedWriter{w: config.Stderr} // every worker has a goroutine that prints
 	p := &Pool{
 		config: config,
 		inbox:  newMailbox[message](),
@@ -286,8 +414,64 @@ func (p *Pool) Submit(job Job) (*Running, error) {
 	return r, nil
 }
 
+// lockedWriter lets many goroutines write, one after the other.
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(b)
+}
+
 // Stop ends all jobs as the level says. It returns at once; wait for the jobs.
 func (p *Pool) Stop(level Level) { p.inbox.put(stopped{level}) }
+
+// Resize changes the number of workers. New ones start as New's do; of those that are
+// too many, each leaves when it has finished the call that it runs. It returns at once.
+func (p *Pool) Resize(workers int) error {
+	if workers < 1 {
+		return fmt.Errorf("resize a pool to %d workers: at least 1 is needed", workers)
+	}
+	if !p.inbox.put(resized{workers}) {
+		return ErrClosed
+	}
+	return nil
+}
+
+// Started waits until every slot has a worker that said hello. It fails if the pool
+// does, and if the machine has no room for all of them. It is for pools that are Eager.
+func (p *Pool) Started(ctx context.Context) error {
+	m := awaited{make(chan error, 1)}
+	if !p.inbox.put(m) {
+		return ErrClosed
+	}
+	select {
+	case err := <-m.replyC:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Stats tells what the pool does at this moment, and has done. It waits for the loop,
+// and asks the system for the memory of each worker: some 20 µs each.
+func (p *Pool) Stats() Stats {
+	m := inspected{make(chan Stats, 1)}
+	if !p.inbox.put(m) {
+		<-p.doneC
+		return p.last
+	}
+	s := <-m.replyC
+	for i := range s.Workers {
+		if w := &s.Workers[i]; w.link != nil {
+			w.Memory = w.link.memory()
+		}
+	}
+	return s
+}
 
 // Suspend stops what the workers run, for Ctrl-Z, or lets it go on, and returns when
 // they have been told. A task that is a function goes on to its end.
@@ -298,9 +482,16 @@ func (p *Pool) Suspend(on bool) {
 	}
 }
 
+// Done is closed when the pool has been closed and nothing of it is left.
+func (p *Pool) Done() <-chan struct{} { return p.doneC }
+
+// Shut refuses new jobs and lets those that were handed in finish; then the workers
+// are ended. It returns at once, and Done tells the end.
+func (p *Pool) Shut() { p.inbox.put(closing{}) }
+
 // Close refuses new jobs, lets those that were handed in finish, ends the workers
 // and waits for them. It is safe to call twice.
 func (p *Pool) Close() {
-	p.inbox.put(closing{})
+	p.Shut()
 	<-p.doneC
 }

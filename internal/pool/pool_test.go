@@ -322,7 +322,7 @@ func TestWorkersAreReplacedAfterTheirCalls(t *testing.T) {
 			c.onEach = func(r *pool.Result) error { perPid[r.Pid]++; return nil }
 			l := &inProcess{tasks: sleeper()}
 			var left atomic.Int32
-			noError(t, run(t, pool.Config{Workers: workers, Launcher: l, MaxCalls: limit, OnEvent: func(e pool.Event) {
+			noError(t, run(t, pool.Config{Workers: workers, Launcher: l, Quota: pool.Quota{N: limit}, OnEvent: func(e pool.Event) {
 				switch e.Kind {
 				case pool.WorkerLeft:
 					left.Add(1)

@@ -199,7 +199,7 @@ func (x *Commands) environment(c *Call) []string {
 	env = append(env, x.env...)
 	slot := strconv.Itoa(c.Slot)
 	env = append(env, "GPOOL_SLOT="+slot, "PARALLEL_JOBSLOT="+slot)
-	if c.ID != 0 { // the initializer belongs to no call
+	if c.ID != 0 { // initializer and finalizer belong to no call
 		seq := strconv.FormatUint(c.Seq, 10)
 		env = append(env, "GPOOL_SEQ="+seq, "PARALLEL_SEQ="+seq, "GPOOL_ATTEMPT="+strconv.Itoa(c.Attempt))
 	}
@@ -425,9 +425,7 @@ func (x *Commands) finished(status command.Status, copyErr error) ([]byte, error
 	status.Append(x.encoder)
 	data := x.encoder.Copy()
 	switch {
-	case copyErr != nil && errors.Is(copyErr, errCancelled):
-		return nil, &Failure{Code: ipc.Cancelled, Message: copyErr.Error(), Data: data}
-	case copyErr != nil:
+	case copyErr != nil: // or what the cancel makes of it
 		return nil, &Failure{Code: ipc.Failed, Message: copyErr.Error(), Data: data}
 	case status.Signal != 0:
 		return nil, &Failure{Code: ipc.Failed, Message: "killed by " + signalName(status.Signal), Data: data}
@@ -450,8 +448,8 @@ func (x *Commands) notStarted(argv []string, err error) error {
 	status := command.Status{Exit: 126}
 	hint := ""
 	switch {
-	case errors.Is(err, errCancelled), errors.Is(err, ErrOrphaned):
-		return &Failure{Code: ipc.Cancelled, Message: err.Error()}
+	case cancelCode(err) != ipc.OK, errors.Is(err, ErrOrphaned):
+		return &Failure{Code: ipc.Cancelled, Message: err.Error()} // or timed out: see execute
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, exec.ErrNotFound):
 		status.Exit = 127
 	case errors.Is(err, syscall.E2BIG):

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"gpool/internal/command"
+	"gpool/internal/session"
 )
 
 // Main serves the built-in tasks on this process's stdin and stdout until the
@@ -26,29 +27,52 @@ func Main() int {
 	// One thread runs Go code at a time here: the runner waits in the kernel nearly
 	// always, and a second one would only look for work that is not there, at the
 	// cost of a tenth of all processor time (go run ./bench).
-	runtime.GOMAXPROCS(1)
+	return onStdio(1, func() (Config, error) {
+		commands, err := NewCommands()
+		return Config{
+			Tasks: Registry{command.ExecTask: commands.Run},
+			Orphaned: func() {
+				// The frames are closed by the exit, so nobody waits for a last word.
+				commands.Kill()
+				os.Exit(orphanedExit)
+			},
+			Suspend: commands.Suspend,
+		}, err
+	})
+}
+
+// Program serves a program's own tasks on this process's stdin and stdout until the
+// parent is done with it, and returns the exit code. procs is how many threads may run
+// Go code at once. It must be the first thing that the process does.
+func Program(procs int, config Config) int {
+	config.Orphaned = func() {
+		if sid, leads := session.Own(); leads {
+			session.Kill(sid, os.Getpid())
+		}
+		os.Exit(orphanedExit)
+	}
+	return onStdio(procs, func() (Config, error) { return config, nil })
+}
+
+func onStdio(procs int, configure func() (Config, error)) int {
+	if procs > 0 {
+		runtime.GOMAXPROCS(procs)
+	}
+	fail := func(err error) int {
+		fmt.Fprintln(os.Stderr, "gpool worker:", err)
+		return 3
+	}
 	in, out, err := Guard()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "gpool worker:", err)
-		return 3
+		return fail(err)
 	}
-	commands, err := NewCommands()
+	config, err := configure()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "gpool worker:", err)
-		return 3
+		return fail(err)
 	}
-	err = Serve(in, out, Config{
-		Tasks: Registry{command.ExecTask: commands.Run},
-		Orphaned: func() {
-			// The frames are closed by the exit, so nobody waits for a last word.
-			commands.Kill()
-			os.Exit(orphanedExit)
-		},
-		Suspend: commands.Suspend,
-	})
+	err = Serve(in, out, config)
 	if err != nil && !errors.Is(err, ErrOrphaned) && !errors.Is(err, syscall.EPIPE) {
-		fmt.Fprintln(os.Stderr, "gpool worker:", err)
-		return 3
+		return fail(err)
 	}
 	return 0
 }

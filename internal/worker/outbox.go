@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"gpool/internal/blackbox"
 	"gpool/internal/ipc"
 )
 
@@ -29,11 +30,13 @@ type outbox struct {
 	size    int         // of the pending outcomes, about
 	timer   *time.Timer // flushes what waits while a call runs; nil when stopped
 	armed   bool
-	err     error // the first failed write; later ones are dropped
+	err     error              // the first failed write; later ones are dropped
+	box     *blackbox.Recorder // holds the results that have not left, or is nil
+	ahead   bool               // what has not left is more than results: see keep
 }
 
-func newOutbox(w *ipc.Writer) *outbox {
-	o := &outbox{w: w}
+func newOutbox(w *ipc.Writer, box *blackbox.Recorder) *outbox {
+	o := &outbox{w: w, box: box}
 	o.timer = time.AfterFunc(time.Hour, o.flush)
 	o.timer.Stop()
 	return o
@@ -59,11 +62,28 @@ func (o *outbox) result(id uint64, out ipc.Outcome, start time.Time, elapsed tim
 	p.Outcomes = append(p.Outcomes, out)
 	o.size += 16 + len(out.Data) + len(out.Message)
 	p.Elapsed = start.UnixNano() + int64(elapsed) - p.Start
-	if elapsed >= flushElapsed {
+	kept := o.keep(id, out, start, elapsed)
+	if elapsed >= flushElapsed || !kept {
 		o.write()
 		return
 	}
 	o.gathered()
+}
+
+// keep puts an outcome into the box until it has left, also when it is about to leave:
+// a write to a parent that does not read may last. It returns false if the outcome has
+// to leave now: the box is full, or this is the initializer's answer, or something must
+// leave ahead of it that has no place in the box, which are bytes that a call has
+// printed, and word of calls that were given back. Else the parent would find a success
+// without its output, and an outcome out of turn.
+func (o *outbox) keep(id uint64, out ipc.Outcome, start time.Time, elapsed time.Duration) bool {
+	if o.box == nil {
+		return true
+	}
+	return id != 0 && !o.ahead && o.box.Finish(blackbox.Record{
+		ID: id, Code: uint8(out.Code), Message: out.Message, Data: out.Data,
+		Start: start.UnixNano(), Elapsed: int64(elapsed),
+	})
 }
 
 // output adds printed bytes, behind the results that came before them.
@@ -74,6 +94,7 @@ func (o *outbox) output(m ipc.Output) {
 	o.w.Begin()
 	o.w.Output(m)
 	_ = o.w.End() // Call.Output cuts it into pieces that fit
+	o.ahead = true
 	o.gathered()
 }
 
@@ -127,6 +148,7 @@ func (o *outbox) encode() {
 		o.w.Begin()
 		o.w.Numbers(ipc.KindReturned, m)
 		_ = o.w.End() // a few numbers fit
+		o.ahead = true
 	}
 	if len(o.pending.Outcomes) == 0 {
 		return
@@ -172,5 +194,8 @@ func (o *outbox) write() {
 	}
 	if o.err != nil {
 		o.w.Reset()
+		return
 	}
+	o.ahead = false
+	o.box.Sent() // not earlier: of a write that is cut short the parent gets no frame
 }

@@ -107,6 +107,14 @@ func (p *parent) numbers(k ipc.Kind, id, n uint64) {
 	p.send(func(w *ipc.Writer) { w.Numbers(k, ipc.Numbers{ID: id, N: n}) })
 }
 
+// overrun cancels a call for its time limit.
+func (p *parent) overrun(id uint64) {
+	p.t.Helper()
+	p.send(func(w *ipc.Writer) {
+		w.Numbers(ipc.KindCancel, ipc.Numbers{ID: id, N: sigTerm, M: ipc.ReasonTimeLimit})
+	})
+}
+
 func (p *parent) run(id uint64, task string, payloads ...string) {
 	p.t.Helper()
 	m := ipc.Run{ID: id, Task: task, Common: []byte("common"), Seq: 100 + id, Attempt: 1}

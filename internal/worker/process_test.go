@@ -31,6 +31,8 @@ func TestMain(m *testing.M) {
 		os.Exit(Main())
 	case "prints":
 		os.Exit(prints())
+	case "recorded":
+		os.Exit(recorded())
 	}
 	before := descriptors()
 	code := m.Run()
@@ -220,6 +222,26 @@ func TestTheInitializerPrintsToStandardError(t *testing.T) {
 	w.bye()
 	if got := w.printed(); got != "out\nerr\n0\n" {
 		t.Errorf("stderr holds %q", got)
+	}
+}
+
+// The end of stdin follows the goodbye at once, and does not end the finalizer.
+func TestTheFinalizerOfAWorkerProcess(t *testing.T) {
+	for script, want := range map[string]string{
+		`sleep 0.1; echo "seq=$GPOOL_SEQ slot=$GPOOL_SLOT"`: "seq= slot=3\n",
+		`exit 3`: "gpool worker: the finalizer \"exec\" failed: exit status 3\n",
+	} {
+		w := self(t, "main")
+		w.next()
+		e := ipc.NewEncoder()
+		sh(script).Append(e)
+		w.send(func(p *ipc.Writer) {
+			p.Init(ipc.Init{Slot: 3, FinalTask: command.ExecTask, FinalCommon: e.Copy()})
+		})
+		w.bye()
+		if got := w.printed(); got != want {
+			t.Errorf("stderr holds %q, want %q", got, want)
+		}
 	}
 }
 

@@ -10,18 +10,41 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"gpool/internal/blackbox"
 	"gpool/internal/ipc"
 )
 
-// errCancelled is the cause in the context of a cancelled call.
-var errCancelled = errors.New("the call was cancelled")
+// The causes in the context of a call that should end.
+var (
+	ErrCancelled = errors.New("the call was cancelled")
+	ErrTimedOut  = errors.New("the call's time limit has passed")
+	ErrOrphaned  = errors.New("the parent process is gone")
+)
 
-// ErrOrphaned is the cause in the context of a call whose parent has gone.
-var ErrOrphaned = errors.New("the parent process is gone")
+// causeOf is the cause that a cancel frame gives for its reason.
+func causeOf(reason uint64) error {
+	if reason == ipc.ReasonTimeLimit {
+		return ErrTimedOut
+	}
+	return ErrCancelled
+}
+
+// cancelCode is how a call that has not succeeded is answered if err is, or wraps, the
+// cause of a cancel; else it is OK.
+func cancelCode(err error) ipc.Code {
+	switch {
+	case errors.Is(err, ErrCancelled):
+		return ipc.Cancelled
+	case errors.Is(err, ErrTimedOut):
+		return ipc.TimedOut
+	}
+	return ipc.OK
+}
 
 // Config is what Serve needs besides its streams.
 type Config struct {
@@ -35,6 +58,14 @@ type Config struct {
 	// when it goes on.
 	Suspend func(on bool)
 	Limits  ipc.Limits
+	// Signature says how the arguments and the result of a task look; nil says nothing.
+	Signature func(task string) string
+	// Log is told in one line what nobody can be answered; nil prints it on standard
+	// error.
+	Log func(line string)
+	// Box keeps the results that have not left, so that the parent finds them if this
+	// process dies; nil keeps none. It stays the caller's.
+	Box *blackbox.Recorder
 }
 
 // server is the worker's half of one connection. The reader goroutine owns the
@@ -49,8 +80,9 @@ type server struct {
 	slot    int // from the init frame
 	queue   []*chunk
 	current *Call
-	leaving bool // the parent said goodbye
-	ended   bool // the reader is gone
+	final   *ipc.Run // the finalizer, or nil; nil also after a failed initializer
+	leaving bool     // the parent said goodbye
+	ended   bool     // the reader is gone
 	err     error
 
 	asks     map[uint64]chan ipc.Answer
@@ -63,26 +95,24 @@ type server struct {
 // chunk is a run frame in the worker's own memory.
 type chunk struct {
 	ipc.Run
-	next      int // index of the first call that has not begun
-	cancelled map[uint64]bool
+	next      int              // index of the first call that has not begun
+	cancelled map[uint64]error // why, by id
 }
 
 // Serve speaks the worker's half of the protocol over in and out until the parent
-// says goodbye, or closes in. It returns nil after a goodbye, ErrOrphaned without
-// one, and the reader's error if the parent broke the protocol.
+// says goodbye, or closes in. After a goodbye it runs the finalizer, if the parent has
+// named one, and returns nil. Without one it returns ErrOrphaned, or the reader's error
+// if the parent broke the protocol.
 func Serve(in io.Reader, out io.Writer, config Config) error {
 	s := &server{
 		config: config,
-		out:    newOutbox(ipc.NewWriter(out, config.Limits)),
+		out:    newOutbox(ipc.NewWriter(out, config.Limits), config.Box),
 		wakeC:  make(chan struct{}, 1),
 		asks:   make(map[uint64]chan ipc.Answer),
 		endC:   make(chan struct{}),
 		asked:  make(map[uint64]context.CancelFunc),
 	}
-	names := slices.Sorted(maps.Keys(config.Tasks))
-	_ = s.out.send(func(w *ipc.Writer) {
-		w.Hello(ipc.Hello{Version: ipc.Version, Build: ipc.BuildID(), Pid: os.Getpid(), Tasks: names})
-	})
+	_ = s.out.send(func(w *ipc.Writer) { w.Hello(config.hello()) })
 	ctx, cancel := context.WithCancelCause(context.Background())
 	readerDone := make(chan struct{})
 	go func() {
@@ -90,11 +120,22 @@ func Serve(in io.Reader, out io.Writer, config Config) error {
 		s.read(ctx, ipc.NewReader(in, config.Limits), cancel)
 	}()
 	s.run(ctx)
+	s.finalize(ctx)
 	<-readerDone
 	cancel(ErrOrphaned) // nobody waits for what the handlers still do
 	s.handlers.Wait()
 	s.out.stop()
 	return s.err
+}
+
+func (c *Config) hello() ipc.Hello {
+	h := ipc.Hello{Version: ipc.Version, Build: ipc.BuildID(), Pid: os.Getpid(), Tasks: slices.Sorted(maps.Keys(c.Tasks))}
+	if c.Signature != nil {
+		for _, task := range h.Tasks {
+			h.Signatures = append(h.Signatures, c.Signature(task))
+		}
+	}
+	return h
 }
 
 // read is the reader goroutine. It ends with the parent's side of the stream.
@@ -134,12 +175,15 @@ func (s *server) handle(ctx context.Context, m *ipc.Message) {
 	case ipc.KindInit:
 		s.mu.Lock()
 		s.slot = m.Init.Slot
+		if m.Init.FinalTask != "" {
+			s.final = &ipc.Run{Task: m.Init.FinalTask, Payloads: [][]byte{nil}, Common: bytes.Clone(m.Init.FinalCommon), Attempt: 1}
+		}
 		s.mu.Unlock()
 		s.enqueue(&ipc.Run{Task: m.Init.Task, Payloads: [][]byte{nil}, Common: m.Init.Common, Attempt: 1})
 	case ipc.KindRun:
 		s.enqueue(&m.Run)
 	case ipc.KindCancel:
-		s.cancelCall(m.Numbers.ID, syscall.Signal(m.Numbers.N))
+		s.cancelCall(m.Numbers.ID, syscall.Signal(m.Numbers.N), causeOf(m.Numbers.M))
 	case ipc.KindRecall:
 		s.recall(m.Numbers.ID)
 	case ipc.KindCredit:
@@ -197,8 +241,9 @@ func (s *server) enqueue(m *ipc.Run) {
 }
 
 // cancelCall gives up the call id: a running one is signalled, a waiting one is
-// answered without being begun. An id that has been answered already is ignored.
-func (s *server) cancelCall(id uint64, sig syscall.Signal) {
+// answered without being begun. An id that has been answered already is ignored. The
+// first cause stands; the signals of later cancels arrive all the same.
+func (s *server) cancelCall(id uint64, sig syscall.Signal, cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if sig == 0 { // a question, which has ids of its own
@@ -210,15 +255,17 @@ func (s *server) cancelCall(id uint64, sig syscall.Signal) {
 	if s.current != nil && s.current.ID == id {
 		// Under the lock: the runner cannot go on to another call meanwhile, so
 		// the signal cannot hit that one.
-		s.current.interrupt(sig)
+		s.current.interrupt(sig, cause)
 		return
 	}
 	for _, c := range s.queue {
 		if id >= c.ID+uint64(c.next) && id < c.ID+uint64(len(c.Payloads)) {
 			if c.cancelled == nil {
-				c.cancelled = make(map[uint64]bool)
+				c.cancelled = make(map[uint64]error)
 			}
-			c.cancelled[id] = true
+			if c.cancelled[id] == nil {
+				c.cancelled[id] = cause
+			}
 		}
 	}
 }
@@ -263,7 +310,7 @@ func (s *server) run(ctx context.Context) {
 
 // begin takes the next call off the queue and makes it the current one, which can
 // be cancelled from then on.
-func (s *server) begin(ctx context.Context) (c *Call, task string, cancelled bool) {
+func (s *server) begin(ctx context.Context) (c *Call, task string, cancelled error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for len(s.queue) > 0 && s.queue[0].next >= len(s.queue[0].Payloads) {
@@ -271,20 +318,25 @@ func (s *server) begin(ctx context.Context) (c *Call, task string, cancelled boo
 		s.queue = s.queue[1:]
 	}
 	if len(s.queue) == 0 {
-		return nil, "", false
+		return nil, "", nil
 	}
 	ch := s.queue[0]
 	i := ch.next
 	ch.next++
-	id := ch.ID + uint64(i)
-	c = &Call{
-		ID: id, Seq: ch.Seq + uint64(i), Attempt: ch.Attempt, Slot: s.slot,
-		Common: ch.Common, Payload: ch.Payloads[i],
+	c = s.newCall(ctx, &ch.Run, i)
+	return c, ch.Task, ch.cancelled[c.ID]
+}
+
+// newCall makes the call at index i of a chunk the current one. The lock is held.
+func (s *server) newCall(ctx context.Context, r *ipc.Run, i int) *Call {
+	c := &Call{
+		ID: r.ID + uint64(i), Seq: r.Seq + uint64(i), Attempt: r.Attempt, Slot: s.slot,
+		Common: r.Common, Payload: r.Payloads[i],
 		server: s, creditC: make(chan struct{}, 1),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	s.current = c
-	return c, ch.Task, ch.cancelled[id]
+	return c
 }
 
 func (s *server) over() bool {
@@ -293,32 +345,96 @@ func (s *server) over() bool {
 	return len(s.queue) == 0 && (s.leaving || s.ended)
 }
 
-func (s *server) finish() {
-	s.mu.Lock()
-	s.current = nil
-	s.mu.Unlock()
+// runOne runs one call and hands its outcome to the outbox. Whenever the process dies,
+// the parent can tell from the box and from what has left (blackbox.Box.Read) where the
+// call was:
+//
+//   - Before Begin, in execute, the box says that nothing runs: the call has not begun.
+//   - From there on the box names it, and it has no outcome: it is the victim.
+//   - It has an outcome from one instant in outbox.result on: when its record counts,
+//     or, if the box cannot take it, when the write that carries it is whole. The box
+//     still names it, but what has an outcome is no victim.
+//   - After Done the box names nothing until the next Begin, which is later still.
+//
+// The outbox forgets a record only after the write that carries the outcome, so an
+// outcome is in the box, in the stream or in both, and never in neither.
+func (s *server) runOne(c *Call, name string, cancelled error) {
+	start := time.Now()
+	var out ipc.Outcome
+	if cancelled != nil {
+		out = ipc.Outcome{Code: cancelCode(cancelled), Message: cancelled.Error()}
+	} else {
+		out = s.execute(c, name)
+	}
+	s.finish(c, out.Code)
+	s.out.result(c.ID, out, start, time.Since(start))
+	s.config.Box.Done()
 }
 
-// runOne runs one call and hands its outcome to the outbox.
-func (s *server) runOne(c *Call, name string, cancelled bool) {
-	start := time.Now()
-	task := s.config.Tasks[name]
-	var out ipc.Outcome
-	switch {
-	case cancelled:
-		out = ipc.Outcome{Code: ipc.Cancelled, Message: errCancelled.Error()}
-	case name == "" && c.ID == 0: // an init frame without an initializer
-	case task == nil:
-		out = ipc.Outcome{Code: ipc.NotRun, Message: fmt.Sprintf("this worker has no task %q", name)}
-	default:
-		out = invoke(c.ctx, task, c)
-		if out.Code != ipc.OK && context.Cause(c.ctx) == errCancelled {
-			out.Code = ipc.Cancelled // whatever the task made of it
-		}
+// execute runs the task of a call, or says why it cannot.
+func (s *server) execute(c *Call, name string) (out ipc.Outcome) {
+	if name == "" && c.ID == 0 { // an init frame without an initializer
+		return out
 	}
+	task := s.config.Tasks[name]
+	if task == nil {
+		return ipc.Outcome{Code: ipc.NotRun, Message: fmt.Sprintf("this worker has no task %q", name)}
+	}
+	if c.ID != 0 { // that the initializer ran the parent sees by the answer that is missing
+		s.config.Box.Begin(c.ID)
+	}
+	out = invoke(c.ctx, task, c)
+	if code := cancelCode(context.Cause(c.ctx)); out.Code != ipc.OK && code != ipc.OK {
+		out.Code = code // whatever the task made of it
+	}
+	return out
+}
+
+// finish ends the current call. A failed initializer takes the finalizer with it.
+func (s *server) finish(c *Call, code ipc.Code) {
 	c.cancel(nil)
-	s.finish()
-	s.out.result(c.ID, out, start, time.Since(start))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current = nil
+	if c.ID == 0 && code != ipc.OK {
+		s.final = nil
+	}
+}
+
+// finalize runs the finalizer if the worker leaves in order: the parent has said
+// goodbye, all calls have been answered, and the initializer, if any, has succeeded.
+// The end of the stream, which follows a goodbye, does not cancel it: the reader
+// cancels only where there was none. Nobody waits for an answer, so a failure is told
+// in the log.
+func (s *server) finalize(ctx context.Context) {
+	s.mu.Lock()
+	final := s.final
+	if !s.leaving || final == nil {
+		s.mu.Unlock()
+		return
+	}
+	c := s.newCall(ctx, final, 0)
+	s.mu.Unlock()
+	out := s.execute(c, final.Task)
+	s.finish(c, out.Code)
+	if out.Code == ipc.OK {
+		return
+	}
+	what := "failed"
+	if out.Code == ipc.Panicked {
+		what = "panicked"
+	}
+	s.config.log(fmt.Sprintf("the finalizer %q %s: %s", final.Task, what, out.Message))
+}
+
+// log tells text in one line.
+func (c *Config) log(text string) {
+	line := strings.Join(strings.Fields(text), " ")
+	if c.Log != nil {
+		c.Log(line)
+		return
+	}
+	fmt.Fprintln(os.Stderr, "gpool worker:", line)
 }
 
 // invoke runs a task and turns a panic, also one of its error's methods, into a

@@ -31,6 +31,16 @@ func TestTheFirstFrameIsAHello(t *testing.T) {
 	})
 }
 
+func TestTheHelloHasASignatureForEachTask(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := serve(t, Config{Tasks: tasks, Signature: func(task string) string { return "(" + task + ")" }})
+		if got := p.take()[0].Hello.Signatures; !slices.Equal(got, []string{"(echo)", "(fail)", "(hang)", "(panic)"}) {
+			t.Errorf("it says %q", got)
+		}
+		p.leave()
+	})
+}
+
 func TestAnInitIsAnsweredAsCallZero(t *testing.T) {
 	for task, want := range map[string]string{
 		"":        "result 0: ",
@@ -284,6 +294,48 @@ func TestCancel(t *testing.T) {
 		p.wants()
 		p.numbers(ipc.KindCancel, 5, sigTerm)
 		p.wants("result 5: made it")
+	})
+}
+
+func TestACallThatOverrunsItsTimeLimit(t *testing.T) {
+	var gotC chan syscall.Signal
+	all := Registry{"hang": tasks["hang"], "echo": tasks["echo"], "stubborn": func(ctx context.Context, c *Call) ([]byte, error) {
+		<-ctx.Done()
+		return []byte("made it"), nil
+	}, "insist": func(ctx context.Context, c *Call) ([]byte, error) {
+		c.OnSignal(func(s syscall.Signal) { gotC <- s })
+		for s := range gotC {
+			if s == syscall.SIGKILL {
+				break
+			}
+		}
+		return nil, fmt.Errorf("%w, and it was killed", context.Cause(ctx))
+	}}
+	bubble(t, Config{Tasks: all}, func(t *testing.T, p *parent) {
+		gotC = make(chan syscall.Signal, 2)
+		p.run(1, "hang", "")
+		p.run(2, "echo", "2", "3", "4")
+		p.overrun(2)
+		p.numbers(ipc.KindCancel, 2, sigTerm) // the first reason stands
+		p.numbers(ipc.KindCancel, 3, sigTerm)
+		p.overrun(3)
+		p.wants()
+		p.overrun(1)
+		p.wants("result 1: [5 the call's time limit has passed ] [5 the call's time limit has passed ] [3 the call was cancelled ] 4")
+		p.run(5, "stubborn", "")
+		synctest.Wait()
+		p.overrun(5)
+		p.wants("result 5: made it")
+		p.run(6, "insist", "")
+		synctest.Wait()
+		p.overrun(6)
+		p.wants() // it has had the signal, and goes on
+		p.numbers(ipc.KindCancel, 6, uint64(syscall.SIGKILL))
+		p.wants("result 6: [5 the call's time limit has passed, and it was killed ]")
+		p.run(7, "hang", "")
+		synctest.Wait()
+		p.send(func(w *ipc.Writer) { w.Numbers(ipc.KindCancel, ipc.Numbers{ID: 7, N: sigTerm, M: 99}) })
+		p.wants("result 7: [3 the call was cancelled ]") // a reason that is not known
 	})
 }
 

@@ -27,7 +27,7 @@ func (f *Failure) Error() string { return f.Message }
 
 // Call is what a task is given. Its bytes belong to the task until it returns.
 type Call struct {
-	ID      uint64 // of this connection; 0 for the initializer
+	ID      uint64 // of this connection; 0 for the initializer and the finalizer
 	Seq     uint64 // of its job, from 1
 	Attempt int    // from 1
 	Slot    int    // of this worker, from 1
@@ -117,15 +117,15 @@ func (c *Call) OnSignal(f func(syscall.Signal)) {
 	}
 }
 
-// interrupt ends the call's context and passes the signal on.
-func (c *Call) interrupt(sig syscall.Signal) {
+// interrupt ends the call's context, whose first cause stands, and passes the signal on.
+func (c *Call) interrupt(sig syscall.Signal, cause error) {
 	c.mu.Lock()
 	f := c.signal
 	if f == nil {
 		c.missed = sig
 	}
 	c.mu.Unlock()
-	c.cancel(errCancelled)
+	c.cancel(cause)
 	if f != nil {
 		f(sig)
 	}

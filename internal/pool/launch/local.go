@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"gpool/internal/blackbox"
+	"gpool/internal/ipc"
 	"gpool/internal/pool"
 	"gpool/internal/session"
 )
@@ -25,7 +27,13 @@ type Local struct {
 	Args []string // its arguments, without the name
 	Env  []string // its environment; nil is this process's own
 	Dir  string   // its directory; empty is this process's own
+	// Box gives each worker a black box (package blackbox) as descriptor BoxFD, for
+	// workers that know what to do with it.
+	Box bool
 }
+
+// BoxFD is the descriptor of a worker's black box.
+const BoxFD = 3
 
 // Self launches this program again, with the given arguments. On Linux it is the
 // very file that runs, also after an upgrade has replaced it on the disk.
@@ -58,9 +66,19 @@ func (l *Local) Launch(slot int) (pool.Process, error) {
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
 	w := &local{cmd: cmd, in: in.w, out: out.r, errs: errs.r}
+	if l.Box {
+		box, file, err := blackbox.New()
+		if err != nil {
+			p.close()
+			return nil, fmt.Errorf("make a black box for worker %d: %w", slot, err)
+		}
+		defer file.Close()
+		w.box, cmd.ExtraFiles = box, []*os.File{file}
+	}
 	w.exit.attach(cmd.SysProcAttr)
 	if err := cmd.Start(); err != nil {
 		p.close()
+		w.closeBox()
 		return nil, fmt.Errorf("start worker %d: %w", slot, err)
 	}
 	in.r.Close()
@@ -99,6 +117,7 @@ type local struct {
 	cmd           *exec.Cmd
 	in, out, errs *os.File
 	exit          exitWatch
+	box           *blackbox.Box // nil without
 
 	mu   sync.Mutex // guards gone; held while the process is signalled or reaped
 	gone bool
@@ -135,6 +154,40 @@ func (p *local) Wait() pool.Exit {
 	_ = p.out.SetReadDeadline(late)
 	_ = p.errs.SetReadDeadline(late)
 	return newExit(p.cmd.ProcessState)
+}
+
+// Memory is what the process holds, not what it has started.
+func (p *local) Memory() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gone { // its pid may be somebody else's
+		return 0
+	}
+	return resident(p.Pid())
+}
+
+// Recording reads the black box, once.
+func (p *local) Recording() (r pool.Recording) {
+	if p.box == nil {
+		return r
+	}
+	defer p.closeBox()
+	running, finished := p.box.Read()
+	r.Known, r.Running = true, running
+	for _, f := range finished {
+		r.Finished = append(r.Finished, ipc.Result{
+			ID: f.ID, Start: f.Start, Elapsed: f.Elapsed,
+			Outcomes: []ipc.Outcome{{Code: ipc.Code(f.Code), Message: f.Message, Data: f.Data}},
+		})
+	}
+	return r
+}
+
+func (p *local) closeBox() {
+	if p.box != nil {
+		p.box.Close()
+		p.box = nil
+	}
 }
 
 func newExit(state *os.ProcessState) pool.Exit {

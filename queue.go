@@ -1,0 +1,182 @@
+package gpool
+
+import (
+	"context"
+	"io"
+	"sync"
+
+	"gpool/internal/ipc"
+	"gpool/internal/pool"
+)
+
+// queue is the job of all single calls of one task: Apply and ApplyAsync put them in,
+// and the pool pulls them when it has room. So a call costs no job of its own. It
+// implements pool.Source and pool.Consumer.
+type queue struct {
+	engine *engine
+	job    *pool.Running // set before the queue can be found
+
+	mu      sync.Mutex
+	waiting []pool.Call        // not pulled yet
+	open    map[entry]struct{} // all whose result has not come
+	closed  bool               // no more will come
+	failure error              // why, if something else than Close has ended it
+	wakeC   chan struct{}      // tells Next that something has changed
+}
+
+// queueKey names the queues of an engine.
+type queueKey struct{ task string }
+
+// queueOf returns the queue of a task, and makes one for its first call.
+func (e *engine) queueOf(task string) (*queue, error) {
+	key := queueKey{task}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.refusal(); err != nil {
+		return nil, err
+	}
+	if q := e.queues[key]; q != nil {
+		return q, nil
+	}
+	q := &queue{engine: e, open: make(map[entry]struct{}), wakeC: make(chan struct{}, 1)}
+	var err error
+	q.job, err = e.pool.Submit(pool.Job{
+		Task: task, Source: q, Consumer: q, Order: pool.Unordered, ChunkSize: 1,
+		Claim: func(c *pool.Call) bool { return c.Item.(entry).claim() },
+		Done:  q.over,
+	})
+	if err != nil {
+		return nil, ErrPoolClosed
+	}
+	e.queues[key] = q
+	return q, nil
+}
+
+// put adds a call.
+func (q *queue) put(en entry, payload []byte, limits *pool.Limits) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		if q.failure != nil {
+			return q.failure
+		}
+		return ErrPoolClosed
+	}
+	q.open[en] = struct{}{}
+	q.waiting = append(q.waiting, pool.Call{Payload: payload, Item: en, Limits: limits})
+	q.wake()
+	return nil
+}
+
+func (q *queue) wake() {
+	select {
+	case q.wakeC <- struct{}{}:
+	default:
+	}
+}
+
+// Next implements pool.Source.
+func (q *queue) Next(ctx context.Context, max int) ([]pool.Call, error) {
+	for {
+		list, err := q.take(max)
+		if len(list) > 0 || err != nil {
+			return list, err
+		}
+		select {
+		case <-q.wakeC:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (q *queue) take(max int) ([]pool.Call, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := min(max, len(q.waiting))
+	list := q.waiting[:n:n]
+	q.waiting = q.waiting[n:]
+	if n == 0 && q.closed {
+		return nil, io.EOF
+	}
+	return list, nil
+}
+
+// Output implements pool.Consumer: tasks print to their worker's stderr.
+func (q *queue) Output(*pool.Call, ipc.Stream, []byte) error { return nil }
+
+// Flush implements pool.Consumer.
+func (q *queue) Flush() error { return nil }
+
+// Result implements pool.Consumer.
+func (q *queue) Result(r *pool.Result) error {
+	en := r.Call.Item.(entry)
+	q.mu.Lock()
+	delete(q.open, en)
+	q.mu.Unlock()
+	en.booked(r)
+	return nil
+}
+
+// close lets the queue end when all that is in it has run.
+func (q *queue) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.wake()
+}
+
+// terminate ends all calls of which no result has come.
+func (q *queue) terminate(err error) {
+	for _, en := range q.give(err) {
+		en.fail(err)
+	}
+}
+
+// give closes the queue and returns what was open.
+func (q *queue) give(err error) []entry {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.closed || q.failure == nil {
+		q.closed, q.failure = true, err
+	}
+	for _, c := range q.waiting {
+		q.engine.drop(c.Payload)
+	}
+	q.waiting = nil
+	list := make([]entry, 0, len(q.open))
+	for en := range q.open {
+		list = append(list, en)
+	}
+	clear(q.open)
+	q.wake()
+	return list
+}
+
+// cancelPending cancels what no worker has. Of what waits before a worker, the pool
+// takes back what has not begun.
+func (q *queue) cancelPending() {
+	q.mu.Lock()
+	waiting := q.waiting
+	q.waiting, q.closed = nil, true
+	for _, c := range waiting {
+		delete(q.open, c.Item.(entry))
+		q.engine.drop(c.Payload)
+	}
+	q.mu.Unlock()
+	q.wake()
+	q.job.Stop(pool.Drain)
+	for _, c := range waiting {
+		c.Item.(entry).fail(ErrCancelled)
+	}
+}
+
+// over is told when the job has ended: whatever is left will have no result.
+func (q *queue) over(err error) {
+	q.engine.over(nil, err)
+	left := q.engine.ending()
+	if left == nil {
+		left = ErrPoolClosed
+	}
+	q.terminate(left)
+}

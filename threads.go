@@ -1,0 +1,159 @@
+package gpool
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"sync"
+	"syscall"
+
+	"gpool/internal/ipc"
+	"gpool/internal/pool"
+	"gpool/internal/worker"
+)
+
+// A ThreadPool is the same pool over workers that are goroutines: they speak the same
+// frames over pipes in memory, so that order, windows, limits and ends are those of a
+// Pool by construction. Values do not travel in the frames: they lie in a vault, and the
+// payload is their number in it.
+
+// vault keeps the values that are under way in a ThreadPool.
+type vault struct {
+	mu     sync.Mutex
+	last   uint64
+	values map[uint64]any
+}
+
+func newVault() *vault { return &vault{values: make(map[uint64]any)} }
+
+// put keeps a value and appends its number.
+func (v *vault) put(dst []byte, value any) []byte {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.last++
+	v.values[v.last] = value
+	return binary.BigEndian.AppendUint64(dst, v.last)
+}
+
+// look returns the value of a number, nil if there is none.
+func (v *vault) look(number []byte) any {
+	if len(number) != 8 {
+		return nil
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.values[binary.BigEndian.Uint64(number)]
+}
+
+// take is look, and forgets the value.
+func (v *vault) take(number []byte) any {
+	value := v.look(number)
+	if len(number) == 8 {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		delete(v.values, binary.BigEndian.Uint64(number))
+	}
+	return value
+}
+
+// thunk is a call as it lies in a vault: the task with its argument.
+type thunk func(context.Context) (any, error)
+
+// thunkTask is the one task of these workers: it runs what lies in the vault.
+const thunkTask = "thunk"
+
+// run is that task.
+func (v *vault) run(ctx context.Context, c *worker.Call) ([]byte, error) {
+	if c.ID == 0 { // a hook, which other workers run too
+		return nil, v.call(ctx, c, v.look(c.Common), nil)
+	}
+	var out any
+	if err := v.call(ctx, c, v.take(c.Payload), &out); err != nil {
+		return nil, err
+	}
+	return v.put(nil, out), nil
+}
+
+// call runs a thunk on a goroutine of its own, so that a task which ends its goroutine
+// ends no worker.
+func (v *vault) call(ctx context.Context, c *worker.Call, what any, out *any) error {
+	run, ok := what.(thunk)
+	if !ok {
+		return fmt.Errorf("the argument of the call is not there any more")
+	}
+	err := error(&worker.Failure{Code: ipc.Failed, Message: errGoexit.Error(), Data: v.put(nil, errGoexit)})
+	doneC := make(chan struct{})
+	go func() {
+		defer close(doneC)
+		defer func() {
+			if p := recover(); p != nil {
+				err = &worker.Failure{Code: ipc.Panicked, Message: fmt.Sprint(p), Data: debug.Stack()}
+			}
+		}()
+		result, failed := run(withInfo(ctx, c))
+		if err = nil; failed != nil {
+			err = &worker.Failure{Code: ipc.Failed, Message: textOf(failed), Data: v.put(nil, failed)}
+		} else if out != nil {
+			*out = result
+		}
+	}()
+	<-doneC
+	return err
+}
+
+// threads launches workers that are goroutines.
+type threads struct{ vault *vault }
+
+// Launch implements pool.Launcher.
+func (t threads) Launch(int) (pool.Process, error) {
+	p := &thread{endC: make(chan struct{})}
+	p.inR, p.inW = io.Pipe()
+	p.outR, p.outW = io.Pipe()
+	go func() { // ends when it was told to leave, or killed and its call has ended
+		defer close(p.endC)
+		_ = worker.Serve(p.inR, p.outW, worker.Config{Tasks: worker.Registry{thunkTask: t.vault.run}})
+		_ = p.inR.Close()
+		_ = p.outW.Close()
+	}()
+	return p, nil
+}
+
+// thread is such a worker, as the pool sees it.
+type thread struct {
+	inR, outR *io.PipeReader
+	inW, outW *io.PipeWriter
+	endC      chan struct{}
+}
+
+func (p *thread) Pid() int                    { return os.Getpid() }
+func (p *thread) Frames() pool.Stream         { return p }
+func (p *thread) Stderr() io.Reader           { return untilClosed(p.endC) }
+func (p *thread) Signal(syscall.Signal) error { return nil }
+func (p *thread) Read(b []byte) (int, error)  { return p.outR.Read(b) }
+func (p *thread) Write(b []byte) (int, error) { return p.inW.Write(b) }
+func (p *thread) CloseWrite() error           { return p.inW.Close() }
+func (p *thread) Memory() int64               { return 0 }
+func (p *thread) Recording() pool.Recording   { return pool.Recording{} }
+
+// Kill ends the contexts of its calls: more is not possible.
+func (p *thread) Kill() {
+	_ = p.inR.CloseWithError(io.ErrClosedPipe)
+	_ = p.inW.CloseWithError(io.EOF)
+	_ = p.outR.Close()
+}
+
+func (p *thread) Wait() pool.Exit {
+	<-p.endC
+	return pool.Exit{}
+}
+
+// untilClosed is a stream without bytes that ends when the channel is closed.
+type untilClosed <-chan struct{}
+
+func (c untilClosed) Read([]byte) (int, error) {
+	<-c
+	return 0, io.EOF
+}
