@@ -20,11 +20,13 @@ import (
 // inProcess launches workers as goroutines of the test, over pipes in memory: with
 // testing/synctest an hour passes in no time.
 type inProcess struct {
-	tasks   worker.Registry
-	launch  func(slot int) error                                    // fails a launch, if set
-	serve   func(in io.Reader, out io.Writer, kill <-chan struct{}) // plays the worker, if set
-	started atomic.Int32
-	alive   atomic.Int32
+	tasks     worker.Registry
+	launch    func(slot int) error                                    // fails a launch, if set
+	serve     func(in io.Reader, out io.Writer, kill <-chan struct{}) // plays the worker, if set
+	memory    func(pid int) int64                                     // what a worker holds, if set
+	recording func() pool.Recording
+	started   atomic.Int32
+	alive     atomic.Int32
 }
 
 type fakeProcess struct {
@@ -35,8 +37,7 @@ type fakeProcess struct {
 	killC, endC chan struct{}
 	kill        sync.Once
 	killed      atomic.Bool
-	memory      atomic.Int64
-	recording   pool.Recording // set before it ends
+	launcher    *inProcess
 }
 
 type pipeEnd struct {
@@ -56,14 +57,13 @@ func (l *inProcess) Launch(slot int) (pool.Process, error) {
 		}
 	}
 	p := &fakeProcess{
-		pid: 1000 + int(l.started.Add(1)), in: newPipeEnd(), out: newPipeEnd(),
+		launcher: l, pid: 1000 + int(l.started.Add(1)), in: newPipeEnd(), out: newPipeEnd(),
 		killC: make(chan struct{}), endC: make(chan struct{}),
 	}
 	p.errR, p.errW = io.Pipe()
 	l.alive.Add(1)
-	go func() {
+	go func() { // a killed one goes on until its task ends, and nobody sees it
 		defer close(p.endC)
-		defer l.alive.Add(-1)
 		if l.serve != nil {
 			l.serve(p.in.r, p.out.w, p.killC)
 		} else {
@@ -83,8 +83,20 @@ func (p *fakeProcess) Signal(syscall.Signal) error { return nil }
 func (p *fakeProcess) Read(b []byte) (int, error)  { return p.out.r.Read(b) }
 func (p *fakeProcess) Write(b []byte) (int, error) { return p.in.w.Write(b) }
 func (p *fakeProcess) CloseWrite() error           { return p.in.w.Close() }
-func (p *fakeProcess) Memory() int64               { return p.memory.Load() }
-func (p *fakeProcess) Recording() pool.Recording   { return p.recording }
+
+func (p *fakeProcess) Memory() int64 {
+	if p.launcher.memory == nil {
+		return 0
+	}
+	return p.launcher.memory(p.pid)
+}
+
+func (p *fakeProcess) Recording() pool.Recording {
+	if p.launcher.recording == nil {
+		return pool.Recording{}
+	}
+	return p.launcher.recording()
+}
 
 func (p *fakeProcess) Kill() {
 	p.kill.Do(func() {
@@ -96,7 +108,12 @@ func (p *fakeProcess) Kill() {
 }
 
 func (p *fakeProcess) Wait() pool.Exit {
-	<-p.endC
+	select {
+	case <-p.endC:
+	case <-p.killC:
+	}
+	p.launcher.alive.Add(-1)
+	p.errW.Close()
 	if p.killed.Load() {
 		return pool.Exit{Code: -1, Signal: syscall.SIGKILL}
 	}
@@ -190,12 +207,15 @@ func digits(n int) []byte { return fmt.Append(nil, n) }
 // race detector Go 1.26 crashes now and then in such a bubble: its timers run on two
 // threads with one detector context (runtime.timers.raceCtx). So with the detector a
 // test runs in real time instead, if it is short.
-func bubble(t *testing.T, time length, f func(*testing.T)) {
+func bubble(t *testing.T, takes length, f func(*testing.T)) {
 	t.Helper()
 	switch {
 	case !raceEnabled:
-		synctest.Test(t, f)
-	case time == long:
+		synctest.Test(t, func(t *testing.T) {
+			f(t)
+			time.Sleep(24 * time.Hour) // tasks of workers that were killed end, too
+		})
+	case takes == long:
 		t.Skip("takes long in real time")
 	default:
 		f(t)

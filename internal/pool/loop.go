@@ -590,9 +590,10 @@ func (l *loop) replay(m gone) ending {
 			return ranHead // nothing of the record can be believed
 		}
 	}
-	if f := s.head(); f == nil || m.record.Running < f.id || l.plan.skip(m.slot, m.record.Running) != nil {
+	if f := s.head(); f == nil || m.record.Running < f.id {
 		return ranNone
 	}
+	_ = l.plan.skip(m.slot, m.record.Running) // else the record is wrong, and the oldest call is taken for it
 	return ranHead
 }
 

@@ -468,11 +468,29 @@ func (p *plan) returned(slot int, id uint64, n int) error {
 // skip books that a worker came to the call id without having run those before it: it
 // gave them back, and could not say so any more.
 func (p *plan) skip(slot int, id uint64) error {
-	f := p.slots[slot].head()
-	if f == nil || id <= f.id {
-		return nil
+	s := &p.slots[slot]
+	if last := len(s.flights) - 1; last < 0 || id >= s.flights[last].id+uint64(len(s.flights[last].calls)) {
+		return fmt.Errorf("it came to call %d, which it was not sent", id)
 	}
-	return p.returned(slot, f.id, int(id-f.id))
+	var back []flight
+	for s.flights[0].id < id {
+		f := &s.flights[0]
+		n := int(min(id-f.id, uint64(len(f.calls))))
+		cut := *f
+		cut.calls = f.calls[:n:n]
+		back = append(back, cut)
+		f.calls, f.id = f.calls[n:], f.id+uint64(n)
+		if len(f.calls) == 0 {
+			s.flights[0] = flight{}
+			s.flights = s.flights[1:]
+		}
+	}
+	for _, f := range slices.Backward(back) {
+		f.job.waitFirst(f.calls, &f, true)
+		f.job.flying -= len(f.calls)
+		s.calls -= len(f.calls)
+	}
+	return nil
 }
 
 // ending is what is known of the call that a dead worker ran.
