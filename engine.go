@@ -36,6 +36,7 @@ type engine struct {
 	mu      sync.Mutex
 	state   engineState
 	workers int
+	why     error // the state is terminated: because of this
 	failure error // why the pool has failed
 	queues  map[queueKey]*queue
 	live    map[job]struct{} // Maps and iterators that are not over
@@ -90,7 +91,9 @@ func newEngine(ctx context.Context, c *config, v *vault) (*engine, error) {
 	}
 	e.pool = p
 	atExit.add(e)
-	e.unhook = context.AfterFunc(ctx, func() { e.terminate() })
+	e.unhook = context.AfterFunc(ctx, func() {
+		e.end(pool.Terminate, fmt.Errorf("%w: %w", ErrTerminated, context.Cause(ctx)))
+	})
 	if !c.lazy {
 		if err := p.Started(ctx); err != nil {
 			e.kill()
@@ -219,10 +222,7 @@ func (e *engine) ending() error {
 	if e.failure != nil {
 		return e.failure
 	}
-	if e.state == terminated {
-		return ErrTerminated
-	}
-	return nil
+	return e.why
 }
 
 // close takes no more work and lets what was handed in finish.
@@ -254,15 +254,18 @@ func (e *engine) endInputs() {
 
 // terminate ends everything: who waits is told at once, the calls that run are
 // cancelled, and what still runs after the grace is ended. It does not wait.
-func (e *engine) terminate() { e.end(pool.Terminate) }
+func (e *engine) terminate() { e.end(pool.Terminate, ErrTerminated) }
 
 // kill does the same without the grace.
-func (e *engine) kill() { e.end(pool.Kill) }
+func (e *engine) kill() { e.end(pool.Kill, ErrTerminated) }
 
-func (e *engine) end(level pool.Level) {
+// end gives calls that have no other error the one that says why.
+func (e *engine) end(level pool.Level, why error) {
 	e.mu.Lock()
 	wasRunning := e.state == running
-	e.state = terminated
+	if e.state != terminated {
+		e.state, e.why = terminated, why
+	}
 	e.pool.Stop(level)
 	if wasRunning {
 		e.endInputs()
@@ -271,13 +274,12 @@ func (e *engine) end(level pool.Level) {
 	for j := range e.live {
 		jobs = append(jobs, j)
 	}
-	err := e.failure
+	err := cmp.Or(e.failure, e.why)
 	var queues []*queue
 	for _, q := range e.queues {
 		queues = append(queues, q)
 	}
 	e.mu.Unlock()
-	err = cmp.Or(err, ErrTerminated)
 	for _, j := range jobs {
 		j.terminate(err)
 	}
@@ -452,11 +454,11 @@ func publicDeath(site Site, died *pool.WorkerDiedError) *WorkerDiedError {
 // of this package.
 func (e *engine) publicFailure(err error) error {
 	if start, ok := errors.AsType[*pool.StartError](err); ok {
-		return &StartError{Worker: start.Slot, Err: publicStart(start.Err)}
+		return &StartError{Worker: start.Slot, Err: e.publicStart(start.Err)}
 	}
 	if broken, ok := errors.AsType[*pool.BrokenError](err); ok {
 		if init, ok := errors.AsType[*pool.InitError](err); ok {
-			return &StartError{Worker: broken.Err.Slot, Err: publicInit(init)}
+			return &StartError{Worker: broken.Err.Slot, Err: e.publicInit(init)}
 		}
 		return &BrokenError{publicDeath(Site{Index: -1}, broken.Err)}
 	}
@@ -466,9 +468,9 @@ func (e *engine) publicFailure(err error) error {
 	return err
 }
 
-func publicStart(err error) error {
+func (e *engine) publicStart(err error) error {
 	if init, ok := errors.AsType[*pool.InitError](err); ok {
-		return publicInit(init)
+		return e.publicInit(init)
 	}
 	died, ok := errors.AsType[*pool.WorkerDiedError](err)
 	if !ok {
@@ -482,9 +484,14 @@ func publicStart(err error) error {
 	return publicDeath(Site{Index: -1}, died)
 }
 
-func publicInit(init *pool.InitError) error {
+func (e *engine) publicInit(init *pool.InitError) error {
 	if init.Code == ipc.Panicked {
 		return &InitError{&PanicError{Site: Site{Task: "initializer", Index: -1}, Value: init.Message, Stack: string(init.Data)}}
+	}
+	if e.vault != nil {
+		if err, ok := e.vault.look(init.Data).(error); ok { // who asks again is told the same
+			return &InitError{err}
+		}
 	}
 	return &InitError{decodeError(init.Data, init.Message)}
 }

@@ -35,10 +35,12 @@ func Main(run func() int) {
 	Exit(run())
 }
 
-// Exit ends the program in order: executors finish their work, pools are terminated, the
-// functions of [AtExit] are called, daemon processes are ended, and others waited for. A
-// program that ends without it leaves nothing behind either, but work that waits is lost.
+// Exit ends the program in order: goroutines of [ProcessGo] are waited for, executors
+// finish their work, pools are terminated, the functions of [AtExit] are called, daemon
+// processes are ended, and others waited for. A program that ends without it leaves
+// nothing behind either, but work that waits is lost.
 func Exit(code int) {
+	tracked.wait()
 	atExit.endPools()
 	atExit.run()
 	endProcesses()
@@ -106,5 +108,3 @@ func protected(fn func()) {
 
 // defaultReport is for what belongs to no pool.
 func defaultReport(text string) { fmt.Fprintf(os.Stderr, "gpool: %s\n", text) }
-
-func endProcesses() {}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -42,6 +43,8 @@ func Init() {
 	switch mode {
 	case launch.ServeMode:
 		os.Exit(serve(boxFD, procs))
+	case processMode:
+		Exit(serveProcess())
 	default:
 		fmt.Fprintf(os.Stderr, "gpool: %s=%q: this program does not know how to serve that way; it may be older than the one that has started it\n", launch.ModeVar, mode)
 		os.Exit(exitInternal)
@@ -56,7 +59,7 @@ func guarded() bool { return initCalled.Load() }
 // exitUnguarded ends a worker whose program does not call Init: it would start workers
 // in turn, and so on.
 func exitUnguarded() {
-	fmt.Fprintln(os.Stderr, "gpool: this process is a worker, and its program makes a pool before it has called gpool.Init: make gpool.Init() the first line of main (and of TestMain)")
+	fmt.Fprintln(os.Stderr, "gpool: this process is a worker, and its program makes a pool or starts a process before it has called gpool.Init: make gpool.Init() the first line of main (and of TestMain)")
 	os.Exit(exitInternal)
 }
 
@@ -89,24 +92,38 @@ func serve(boxFD, procs string) int {
 func heedNoInterrupts() { signal.Notify(make(chan os.Signal, 1), syscall.SIGINT) }
 
 // task is a registered task as package worker runs it.
-func (r *registered) task(ctx context.Context, c *worker.Call) ([]byte, error) {
+func (r *registered) task(ctx context.Context, c *worker.Call) (b []byte, err error) {
 	payload := c.Payload
 	if c.ID == 0 { // an initializer or finalizer
 		payload = c.Common
 	}
 	returned := false
 	defer func() {
-		if !returned && recover() == nil { // neither: its goroutine, which is the runner, is ending
+		if returned {
+			return
+		}
+		p := recover()
+		if p == nil { // its goroutine, which is the worker's runner, is ending
 			fmt.Fprintln(os.Stderr, "gpool:", errGoexit)
 			os.Exit(exitInternal)
 		}
+		err = panicked(p)
 	}()
-	b, err := r.run(withInfo(ctx, c), payload)
+	b, err = r.run(withInfo(ctx, c), payload)
 	returned = true
-	if err == nil {
-		return b, nil
+	if err != nil {
+		err = &worker.Failure{Code: ipc.Failed, Message: textOf(err), Data: encodeError(err)}
 	}
-	return nil, &worker.Failure{Code: ipc.Failed, Message: textOf(err), Data: encodeError(err)}
+	return b, err
+}
+
+// panicked is how a panic travels; it is called where it is recovered.
+func panicked(p any) *worker.Failure {
+	text := fmt.Sprint(p)
+	if err, ok := p.(error); ok {
+		text = textOf(err)
+	}
+	return &worker.Failure{Code: ipc.Panicked, Message: text, Data: debug.Stack()}
 }
 
 var errGoexit = errors.New("the task ended its goroutine (runtime.Goexit, or a test's FailNow)")

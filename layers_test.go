@@ -36,9 +36,13 @@ var rooms = map[string]room{
 	},
 	"cmd/gpool": {
 		ours: []string{".", "internal/command", "internal/input", "internal/ipc", "internal/pool",
-			"internal/pool/launch", "internal/pool/report", "internal/shelf"},
+			"internal/pool/launch", "internal/pool/report", "internal/shelf", "internal/value"},
 		theirs: []string{"github.com/spf13/cobra", "golang.org/x/term"},
 		why:    "the command is a customer: it decides nothing that a pool could decide, and reaches the worker through package gpool only",
+	},
+	"examples/tasks": {
+		ours: []string{"."},
+		why:  "an example has what a program of a user's has",
 	},
 	"bench": {
 		ours: []string{"internal/input", "internal/ipc", "internal/pool", "internal/pool/launch", "internal/worker"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -20,6 +21,12 @@ import (
 // what the tests have started.
 func TestMain(m *testing.M) {
 	gpool.Init()
+	if role := roles[os.Getenv(roleVar)]; role != nil {
+		os.Exit(role())
+	}
+	if raceEnabled { // else each worker sleeps for a second before it exits
+		os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+	}
 	r, w, _ := os.Pipe() // the runtime opens its own descriptors with the first one
 	r.Close()
 	w.Close()
@@ -46,6 +53,19 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(code)
+}
+
+// The test binary also plays programs that use gpool and are killed, interrupted or
+// starved: with the variable set it is one of roles.
+const roleVar = "GPOOL_TEST_ROLE"
+
+var roles = map[string]func() int{}
+
+// playing starts the test binary in a role.
+func playing(role string, env ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(append(os.Environ(), roleVar+"="+role), env...)
+	return cmd
 }
 
 // eventually asks until there is no error, for two seconds.

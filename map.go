@@ -166,6 +166,7 @@ type mapJob[In, Out any] struct {
 	mu      sync.Mutex
 	items   []In // nil once nobody may look at them any more
 	next    int
+	each    int           // about how large the payload of one is
 	running *pool.Running // nil until it is known
 	stopped bool
 
@@ -190,7 +191,7 @@ func (m *mapJob[In, Out]) Next(_ context.Context, max int) ([]pool.Call, error) 
 	}
 	calls := make([]pool.Call, n)
 	ends := make([]int, n)
-	var block []byte
+	block := make([]byte, 0, n*m.each)
 	for i := range calls {
 		var err error
 		if block, err = appendCall(m.engine, block, m.task, &m.items[m.next+i]); err != nil {
@@ -200,6 +201,7 @@ func (m *mapJob[In, Out]) Next(_ context.Context, max int) ([]pool.Call, error) 
 		ends[i] = len(block)
 	}
 	m.next += n
+	m.each = len(block)/n + 1
 	start := 0
 	for i, end := range ends {
 		calls[i].Payload = block[start:end:end]

@@ -176,6 +176,7 @@ type registered struct {
 	origin    string
 	signature string
 	run       func(ctx context.Context, payload []byte) ([]byte, error)
+	start     func(ctx context.Context, payload []byte) error // the same without the result
 }
 
 // tasks is every registered task of this program, by name.
@@ -196,7 +197,7 @@ func register[In, Out any](t *Task[In, Out], signature string) {
 	if tasks.list == nil {
 		tasks.list = make(map[string]*registered)
 	}
-	tasks.list[t.name] = &registered{t.origin, signature, t.serve}
+	tasks.list[t.name] = &registered{t.origin, signature, t.serve, t.start}
 }
 
 func registeredTask(name string) *registered {
@@ -213,11 +214,7 @@ func taskNames() []string {
 
 // serve runs one call in a worker process.
 func (t *Task[In, Out]) serve(ctx context.Context, payload []byte) ([]byte, error) {
-	var in In
-	if err := t.decode(payload, &in); err != nil {
-		return nil, &DecodeError{What: "the argument of task " + t.name, Type: value.TypeName[In](), Err: err}
-	}
-	out, err := t.fn(ctx, in)
+	out, err := t.apply(ctx, payload)
 	if err != nil {
 		return nil, err
 	}
@@ -226,4 +223,18 @@ func (t *Task[In, Out]) serve(ctx context.Context, payload []byte) ([]byte, erro
 		return nil, &EncodeError{What: "the result of task " + t.name, Type: value.TypeName[Out](), Err: err}
 	}
 	return b, nil
+}
+
+// start runs the task of a [Process], whose result nobody takes.
+func (t *Task[In, Out]) start(ctx context.Context, payload []byte) error {
+	_, err := t.apply(ctx, payload)
+	return err
+}
+
+func (t *Task[In, Out]) apply(ctx context.Context, payload []byte) (out Out, err error) {
+	var in In
+	if err := t.decode(payload, &in); err != nil {
+		return out, &DecodeError{What: "the argument of task " + t.name, Type: value.TypeName[In](), Err: err}
+	}
+	return t.fn(ctx, in)
 }

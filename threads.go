@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"sync"
 	"syscall"
 
@@ -90,7 +89,7 @@ func (v *vault) call(ctx context.Context, c *worker.Call, what any, out *any) er
 		defer close(doneC)
 		defer func() {
 			if p := recover(); p != nil {
-				err = &worker.Failure{Code: ipc.Panicked, Message: fmt.Sprint(p), Data: debug.Stack()}
+				err = panicked(p)
 			}
 		}()
 		result, failed := run(withInfo(ctx, c))

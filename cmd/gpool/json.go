@@ -9,11 +9,11 @@ import (
 	"strconv"
 	"unicode/utf8"
 
-	"gpool/internal/command"
 	"gpool/internal/input"
 	"gpool/internal/ipc"
 	"gpool/internal/pool"
 	"gpool/internal/shelf"
+	"gpool/internal/value"
 )
 
 // jsonLines prints one object for each call. Output waits for the end of its call,
@@ -21,6 +21,7 @@ import (
 // byte is lost, and no reader is surprised.
 type jsonLines struct {
 	w       *bufio.Writer
+	work    work
 	shelf   shelf.Shelf
 	streams [2]captured
 }
@@ -33,8 +34,8 @@ type captured struct {
 
 const captureMemory = 4 << 20
 
-func newJSON(w *bufio.Writer) *jsonLines {
-	return &jsonLines{w: w, shelf: shelf.Shelf{Limit: captureMemory}}
+func newJSON(w *bufio.Writer, work work) *jsonLines {
+	return &jsonLines{w: w, work: work, shelf: shelf.Shelf{Limit: captureMemory}}
 }
 
 func (f *jsonLines) output(_ *pool.Call, s ipc.Stream, b []byte) error {
@@ -50,46 +51,58 @@ func (f *jsonLines) output(_ *pool.Call, s ipc.Stream, b []byte) error {
 
 // record is the object without the two streams, which follow its last field.
 type record struct {
-	Seq       uint64   `json:"seq"`
-	Args      []string `json:"args,omitempty"`
-	ArgsB64   []string `json:"args_base64,omitempty"`
-	Status    string   `json:"status"`
-	Exit      *int     `json:"exit"`   // null if no command has ended
-	Signal    *int     `json:"signal"` // null likewise
-	Error     string   `json:"error,omitempty"`
-	Slot      int      `json:"slot"`
-	WorkerPid int      `json:"worker_pid"`
-	Attempt   int      `json:"attempt"`
-	Start     float64  `json:"start"`
-	Runtime   float64  `json:"runtime"`
+	Seq         uint64          `json:"seq"`
+	Args        any             `json:"args,omitempty"` // []string or []json.RawMessage
+	ArgsB64     []string        `json:"args_base64,omitempty"`
+	Status      string          `json:"status"`
+	*commandEnd                 // nil for tasks
+	Error       string          `json:"error,omitempty"`
+	Slot        int             `json:"slot"`
+	WorkerPid   int             `json:"worker_pid"`
+	Attempt     int             `json:"attempt"`
+	Start       float64         `json:"start"`
+	Runtime     float64         `json:"runtime"`
+	Value       json.RawMessage `json:"value,omitempty"` // of tasks
 }
 
 var kindNames = map[pool.Kind]string{
 	pool.Succeeded: "succeeded", pool.Failed: "failed", pool.NotStarted: "not started",
-	pool.WorkerDied: "worker died", pool.Cancelled: "cancelled",
+	pool.WorkerDied: "worker died", pool.Cancelled: "cancelled", pool.TimedOut: "timed out",
 }
 
-func (f *jsonLines) result(r *pool.Result, s *command.Status) error {
+func (f *jsonLines) result(r *pool.Result, o *outcome) error {
 	rec := record{
-		Seq: r.Call.Seq, Status: kindNames[r.Kind],
+		Seq: r.Call.Seq, Status: kindNames[o.kind], commandEnd: o.command,
 		Slot: r.Slot, WorkerPid: r.Pid, Attempt: r.Attempt, Runtime: r.Elapsed.Seconds(),
-	}
-	if s != nil {
-		rec.Exit, rec.Signal = &s.Exit, &s.Signal
 	}
 	if !r.Start.IsZero() {
 		rec.Start = float64(r.Start.UnixMicro()) / 1e6
 	}
-	if r.Err != nil {
-		rec.Error = r.Err.Error()
+	if o.err != nil {
+		rec.Error = o.err.Error()
 	}
-	rec.setArgs(r.Call.Item.(*input.Row).Columns)
+	row := r.Call.Item.(*input.Row)
+	if args := f.work.args(row); args != nil {
+		rec.Args = args
+	} else {
+		rec.setArgs(row.Columns)
+	}
+	if o.value != nil {
+		text, err := value.AppendJSON(nil, o.value)
+		if err != nil {
+			return err
+		}
+		rec.Value = text
+	}
 	head, err := json.Marshal(rec)
 	if err != nil {
 		return err
 	}
 	f.w.Write(head[:len(head)-1]) // a bufio.Writer keeps its first error
 	for i, name := range []string{"stdout", "stderr"} {
+		if o.command == nil && f.streams[i].pieces == nil { // few tasks have streams
+			continue
+		}
 		if err := f.stream(name, &f.streams[i]); err != nil {
 			return err
 		}
@@ -107,7 +120,9 @@ func (r *record) setArgs(columns []string) {
 			return
 		}
 	}
-	r.Args = columns
+	if len(columns) > 0 {
+		r.Args = columns
+	}
 }
 
 // stream writes one stream as a field, from the shelf, without ever holding it all.

@@ -20,6 +20,7 @@ import (
 	"gpool/internal/input"
 	"gpool/internal/ipc"
 	"gpool/internal/pool"
+	"gpool/internal/value"
 )
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
@@ -29,7 +30,7 @@ func newStdout(w io.Writer) *bufio.Writer { return bufio.NewWriterSize(w, 64<<10
 // form is one way to print results: raw, by lines, or as JSON.
 type form interface {
 	output(c *pool.Call, s ipc.Stream, b []byte) error
-	result(r *pool.Result, s *command.Status) error // s is nil if no command has ended
+	result(r *pool.Result, o *outcome) error
 }
 
 // printer is the consumer of a run: it prints results and counts how calls ended.
@@ -40,7 +41,6 @@ type printer struct {
 	out    *bufio.Writer
 	err    *bufio.Writer
 	form   form
-	status command.StatusReader
 
 	listed    int  // failures that were listed
 	broken    bool // results could not be written; set by the deliverer, read after it
@@ -58,7 +58,7 @@ func newPrinter(r *run, s *screen) *printer {
 	p := &printer{run: r, screen: s, out: newStdout(s.out), err: bufio.NewWriterSize(s.err, 8<<10)}
 	switch {
 	case r.opts.format == "jsonl":
-		p.form = newJSON(p.out)
+		p.form = newJSON(p.out, r.work)
 	case r.opts.lineBuffer || r.opts.tag:
 		p.form = &lines{streams: [2]io.Writer{p.out, p.err}, tag: r.opts.tag}
 	default:
@@ -74,15 +74,15 @@ func (p *printer) Output(c *pool.Call, s ipc.Stream, b []byte) error {
 
 // Result implements pool.Consumer.
 func (p *printer) Result(r *pool.Result) error {
-	status := p.read(r)
-	if err := p.writing(p.form.result(r, status)); err != nil {
+	o := p.run.work.outcome(r)
+	if err := p.writing(p.form.result(r, &o)); err != nil {
 		return err
 	}
-	switch r.Kind {
+	switch o.kind {
 	case pool.Succeeded:
 		p.succeeded.Add(1)
 	case pool.Cancelled:
-		if errors.Is(r.Err, pool.ErrNotRun) {
+		if errors.Is(o.err, pool.ErrNotRun) {
 			p.notRun.Add(1)
 		} else {
 			p.cancelled.Add(1)
@@ -90,12 +90,12 @@ func (p *printer) Result(r *pool.Result) error {
 		return nil
 	default:
 		p.failed.Add(1)
-		p.list(r, r.Err.Error())
+		p.list(r, o.err.Error())
 	}
-	if status != nil && status.Leaked {
-		p.list(r, "processes that it left behind still hold its output open; what they print from now on is lost")
+	if o.note != "" {
+		p.list(r, o.note)
 	}
-	p.screen.done(r.Kind != pool.Succeeded)
+	p.screen.done(o.kind != pool.Succeeded)
 	return nil
 }
 
@@ -112,25 +112,6 @@ func (p *printer) writing(err error) error {
 		return fmt.Errorf("write the results: %w", err)
 	}
 	return nil
-}
-
-// read finds how the command of a call ended: its status travels as the value of a
-// success, or in the data of a failure. It is nil if none has ended.
-func (p *printer) read(r *pool.Result) *command.Status {
-	data := r.Value
-	var failure *pool.TaskError
-	if errors.As(r.Err, &failure) {
-		data = failure.Data
-	}
-	if len(data) == 0 {
-		return nil
-	}
-	status, err := p.status.Read(data)
-	if err != nil { // our own worker wrote it
-		p.list(r, err.Error())
-		return nil
-	}
-	return &status
 }
 
 // list says on stderr what happened to a call.
@@ -154,7 +135,7 @@ func origin(row *input.Row) string {
 	if len(row.Columns) > 0 {
 		short := shorten(row.Columns)
 		text := strings.ToValidUTF8(command.QuoteArgv(short), "\uFFFD")
-		if strings.ContainsFunc(text, unicode.IsControl) { // one line, and no orders to the terminal
+		if strings.ContainsFunc(text, unicode.IsControl) {
 			text = strconv.Quote(strings.Join(short, " "))
 		}
 		where = append(where, text)
@@ -163,6 +144,14 @@ func origin(row *input.Row) string {
 		return ""
 	}
 	return " (" + strings.Join(where, ", ") + ")"
+}
+
+// printable keeps text from others to one line, and from giving orders to the terminal.
+func printable(text string) string {
+	if !utf8.ValidString(text) || strings.ContainsFunc(text, unicode.IsControl) {
+		return strconv.Quote(text)
+	}
+	return text
 }
 
 // shorten keeps 80 bytes of what may be 100 MB.
@@ -233,7 +222,20 @@ func (f raw) output(_ *pool.Call, s ipc.Stream, b []byte) error {
 	return err
 }
 
-func (f raw) result(*pool.Result, *command.Status) error { return nil }
+func (f raw) result(_ *pool.Result, o *outcome) error { return writeText(f.out, o) }
+
+// writeText writes the value of a task, if there is one, as a line.
+func writeText(w io.Writer, o *outcome) error {
+	if o.value == nil {
+		return nil
+	}
+	text, err := value.AppendText(nil, o.value)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(text, '\n'))
+	return err
+}
 
 // lines prints whole lines, each with the item before it if tag is set. Output of
 // several calls may arrive at once; the beginning of a line waits for its end. A
@@ -286,7 +288,11 @@ func (f *lines) line(w io.Writer, c *pool.Call, line []byte) error {
 	return err
 }
 
-func (f *lines) result(r *pool.Result, _ *command.Status) error {
+func (f *lines) result(r *pool.Result, o *outcome) error {
+	err := writeText(writerFunc(func(b []byte) error { return f.output(r.Call, ipc.Stdout, b) }), o)
+	if err != nil {
+		return err
+	}
 	open := f.open[r.Call.Seq]
 	if open == nil {
 		return nil
@@ -302,6 +308,11 @@ func (f *lines) result(r *pool.Result, _ *command.Status) error {
 	}
 	return nil
 }
+
+// writerFunc is a function that takes all that it is given, as a writer.
+type writerFunc func([]byte) error
+
+func (f writerFunc) Write(b []byte) (int, error) { return len(b), f(b) }
 
 func count(n int64, what string) string {
 	if n == 1 {

@@ -31,6 +31,7 @@ func newRoot(io stdio) *cobra.Command {
 	for _, v := range verbs {
 		root.AddCommand(newVerb(v, io))
 	}
+	root.AddCommand(newTasks(io))
 	root.AddCommand(&cobra.Command{
 		Use: workerVerb, Short: "Serve calls on stdin and stdout; gpool starts this itself", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return &exitError{code: gpool.Worker()} },
@@ -44,6 +45,7 @@ for shell pipelines.
 
   find . -name '*.png' | gpool map -- optipng -quiet {}
   gpool imap -j4 -c 'sleep {}; echo slept {}' ::: 3 1 2
+  gpool map --worker ./program --task resize ::: *.png
 
 EXIT STATUS
   0      all calls succeeded, or there was nothing to do

@@ -1,33 +1,29 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"sync/atomic"
 	"syscall"
 
-	"gpool/internal/command"
 	"gpool/internal/input"
-	"gpool/internal/ipc"
 	"gpool/internal/pool"
-	"gpool/internal/pool/launch"
 	"gpool/internal/pool/report"
 )
 
 // run is one execution of a verb: what was asked for, checked and opened.
 type run struct {
-	verb     verb
-	opts     *options
-	spec     command.Spec
-	template *command.Template
-	rows     input.Source
-	total    int // number of items if it is known, else -1
-	workers  int
-	stdio    stdio
+	verb    verb
+	opts    *options
+	work    work
+	rows    input.Source
+	total   int // number of items if it is known, else -1
+	workers int
+	stdio   stdio
 }
 
 // runVerb does what the command line says. Its error has the exit code.
@@ -59,10 +55,7 @@ func prepare(v verb, o *options, args []string, std stdio) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.resolve(words, names); err != nil {
-		return nil, errors.Join(err, r.rows.Close())
-	}
-	if err := r.checkWidth(groups, names); err != nil {
+	if r.work, err = r.resolve(words, names, r.width(groups, names)); err != nil {
 		return nil, errors.Join(err, r.rows.Close())
 	}
 	return r, r.collect()
@@ -100,65 +93,25 @@ func (r *run) openInput(groups []input.Group) (names []string, err error) {
 	return names, nil
 }
 
-// resolve turns the words of the command line into what the calls run.
-func (r *run) resolve(words, names []string) (err error) {
-	s := command.Spec{Mode: command.Direct, Words: words, Names: names, NamedRows: r.opts.jsonl}
-	switch {
-	case r.opts.shellLine != "" && len(words) > 0:
-		return fmt.Errorf("-c and COMMAND (%s) exclude each other: quote the whole command line after -c", words[0])
-	case r.opts.shellLine != "":
-		s.Mode, s.Words = command.Script, []string{r.opts.shellLine}
-	case len(words) == 0:
-		s.Mode = command.ItemIsScript
+// resolve finds out what the calls do.
+func (r *run) resolve(words, names []string, width int) (work, error) {
+	if r.opts.tasks {
+		return newTask(r.verb, r.opts, words)
 	}
-	if s.Mode != command.Direct || r.opts.initializer != "" {
-		if s.Shell, err = program(r.opts.shell); err != nil {
-			return err
-		}
-	}
-	if r.template, err = command.Parse(s); err != nil {
-		return err
-	}
-	if name, ok := r.template.FixedProgram(); ok {
-		if s.Path, err = program(name); err != nil {
-			return err
-		}
-	}
-	r.spec = s
-	return nil
+	return newCommands(r.opts, words, names, width)
 }
 
-// program finds what will be executed, so that a slip is found before a call runs.
-func program(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path, nil
-	}
-	var lookup *exec.Error
-	if errors.As(err, &lookup) {
-		err = lookup.Err
-	}
-	if errors.Is(err, exec.ErrNotFound) && name == "" {
-		err = errors.New("the name is empty")
-	}
-	return "", fmt.Errorf("COMMAND %q cannot be run: %w", name, err)
-}
-
-// checkWidth finds columns that no item can have.
-func (r *run) checkWidth(groups []input.Group, names []string) error {
-	width := 0
+// width is how many columns each row has, or 0 if they differ.
+func (r *run) width(groups []input.Group, names []string) int {
 	switch {
 	case groups != nil:
-		width = r.groupWidth(groups)
+		return r.groupWidth(groups)
 	case names != nil:
-		width = len(names)
+		return len(names)
 	case !r.verb.rows:
-		width = max(r.opts.batch, 1)
+		return max(r.opts.batch, 1)
 	}
-	if c := r.template.Columns(); width > 0 && c > width {
-		return fmt.Errorf("the template names column %d, but an item has %d: give starmap rows, or name a column that is there", c, width)
-	}
-	return nil
+	return 0
 }
 
 func (r *run) groupWidth(groups []input.Group) int {
@@ -189,8 +142,7 @@ func (r *run) collect() error {
 	return nil
 }
 
-// dryRun prints what would run. The slot of a call is not known before it runs: 1
-// stands for it.
+// dryRun prints what would run.
 func (r *run) dryRun() error {
 	out := newStdout(r.stdio.out)
 	seq, bad := uint64(0), 0
@@ -198,7 +150,10 @@ func (r *run) dryRun() error {
 		rows, err := r.rows.Next(256)
 		for i := range rows {
 			seq++
-			text, err := r.commandLine(&rows[i], seq)
+			text, err := "", rows[i].Err
+			if err == nil {
+				text, err = r.work.text(&rows[i], seq)
+			}
 			if err != nil {
 				bad++
 				fmt.Fprintf(r.stdio.err, "gpool: call %d%s: %v\n", seq, origin(&rows[i]), err)
@@ -214,27 +169,12 @@ func (r *run) dryRun() error {
 		}
 	}
 	if err := out.Flush(); err != nil {
-		return r.outputError(err)
+		return outputError(err)
 	}
 	if bad > 0 {
 		return &exitError{code: exitFailed, err: fmt.Errorf("%d of %d calls could not run", bad, seq)}
 	}
 	return nil
-}
-
-// commandLine is the text that runs one row when it is pasted into a shell.
-func (r *run) commandLine(row *input.Row, seq uint64) (string, error) {
-	if row.Err != nil {
-		return "", row.Err
-	}
-	argv, err := r.template.Render(command.Values{Row: row.Row, Seq: seq, Slot: 1})
-	if err != nil {
-		return "", err
-	}
-	if r.spec.Mode != command.Direct && r.opts.shell == "sh" {
-		return argv[2], nil
-	}
-	return command.QuoteArgv(argv), nil
 }
 
 // execute runs the calls and reports how it went.
@@ -244,18 +184,13 @@ func (r *run) execute() error {
 		return err
 	}
 	defer screen.stop()
-	launcher, err := launch.Self(workerVerb)
-	if err != nil {
-		return &exitError{exitPool, err}
-	}
 	printer := newPrinter(r, screen)
 	config := pool.Config{
-		Workers: r.workers, Launcher: launcher, Quota: pool.Quota{N: r.opts.maxCalls},
+		Workers: r.workers, Quota: pool.Quota{N: r.opts.maxCalls},
 		Stderr: screen.err, OnEvent: printer.event,
 	}
-	if r.opts.initializer != "" {
-		config.InitTask = command.ExecTask
-		config.InitCommon = encoded(command.Spec{Mode: command.Script, Words: []string{r.opts.initializer}, Shell: r.spec.Shell}.Append)
+	if err := r.work.configure(&config); err != nil {
+		return &exitError{exitPool, err}
 	}
 	p, err := pool.New(config)
 	if err != nil {
@@ -277,11 +212,10 @@ func (r *run) execute() error {
 
 func (r *run) job(consumer *printer, screen *screen) pool.Job {
 	j := pool.Job{
-		Task:     command.ExecTask,
-		Common:   encoded(r.spec.Append),
-		Source:   &calls{rows: r.rows, encoder: ipc.NewEncoder(), onEnd: screen.setTotal},
+		Source:   &calls{rows: r.rows, work: r.work, onEnd: screen.setTotal},
 		Consumer: consumer, Order: r.verb.order, ChunkSize: r.opts.chunkSize, Lines: r.opts.lineBuffer,
 	}
+	j.Task, j.Common = r.work.job()
 	if r.opts.unordered {
 		j.Order = pool.Unordered
 	}
@@ -293,12 +227,6 @@ func (r *run) job(consumer *printer, screen *screen) pool.Job {
 	return j
 }
 
-func encoded(write func(*ipc.Encoder)) []byte {
-	e := ipc.NewEncoder()
-	write(e)
-	return e.Copy()
-}
-
 // verdict turns the outcome of a run into the exit code and the last words.
 func (r *run) verdict(p *printer, stopped syscall.Signal, err error) error {
 	if !p.broken { // else results are missing from the counts
@@ -308,12 +236,7 @@ func (r *run) verdict(p *printer, stopped syscall.Signal, err error) error {
 	case errors.Is(err, syscall.EPIPE): // whoever read our output has left: quietly
 		return &exitError{code: exitSignal + int(syscall.SIGPIPE)}
 	case err != nil:
-		code := exitPool
-		var in *inputError
-		if errors.As(err, &in) {
-			code = exitUsage
-		}
-		return &exitError{code, err}
+		return r.failure(err)
 	case stopped != 0:
 		return &exitError{code: exitSignal + int(stopped)}
 	case p.failed.Load() > 0:
@@ -324,8 +247,20 @@ func (r *run) verdict(p *printer, stopped syscall.Signal, err error) error {
 	return nil
 }
 
+// failure is the error of a run that could not go on, with its exit code.
+func (r *run) failure(err error) error {
+	if _, ok := errors.AsType[*inputError](err); ok {
+		return &exitError{exitUsage, err}
+	}
+	err = r.work.explain(err)
+	if exit, ok := errors.AsType[*exitError](err); ok {
+		return exit
+	}
+	return &exitError{exitPool, err}
+}
+
 // outputError is for what happens to stdout outside of a pool.
-func (r *run) outputError(err error) error {
+func outputError(err error) error {
 	if errors.Is(err, syscall.EPIPE) {
 		return &exitError{code: exitSignal + int(syscall.SIGPIPE)}
 	}
@@ -339,11 +274,12 @@ func (e *inputError) Unwrap() error { return e.error }
 
 // calls makes calls of rows. The pool's feeder is its only user.
 type calls struct {
-	rows    input.Source
-	encoder *ipc.Encoder
-	ends    []int
-	count   atomic.Int64
-	onEnd   func(total int64)
+	rows     input.Source
+	work     work
+	payloads []byte // of one batch
+	ends     []int
+	count    atomic.Int64
+	onEnd    func(total int64)
 }
 
 // Next implements pool.Source. A read of stdin does not heed the context; it ends
@@ -358,22 +294,38 @@ func (c *calls) Next(_ context.Context, max int) ([]pool.Call, error) {
 		return nil, &inputError{err}
 	}
 	c.count.Add(int64(len(rows)))
-	c.encoder.Reset()
-	c.ends = c.ends[:0]
-	for i := range rows {
-		if rows[i].Err == nil {
-			rows[i].Row.Append(c.encoder)
-		}
-		c.ends = append(c.ends, c.encoder.Len())
-	}
-	block := c.encoder.Copy() // one for all payloads of the batch
 	list := make([]pool.Call, len(rows))
+	c.payloads, c.ends = c.payloads[:0], c.ends[:0]
+	for i := range rows {
+		list[i] = pool.Call{Item: &rows[i], Err: c.add(&rows[i])}
+		c.ends = append(c.ends, len(c.payloads))
+	}
+	block := bytes.Clone(c.payloads) // one for all payloads of the batch
 	start := 0
 	for i, end := range c.ends {
-		list[i] = pool.Call{Payload: block[start:end:end], Item: &rows[i], Err: rows[i].Err}
+		list[i].Payload = block[start:end:end]
 		start = end
 	}
+	if cap(c.payloads) > payloadsKept {
+		c.payloads = nil
+	}
 	return list, nil
+}
+
+// payloadsKept is how much memory is kept from one batch to the next.
+const payloadsKept = 1 << 20
+
+// add appends the payload of a row, if it has one.
+func (c *calls) add(row *input.Row) error {
+	if row.Err != nil {
+		return row.Err
+	}
+	grown, err := c.work.payload(c.payloads, row)
+	if err != nil {
+		return err
+	}
+	c.payloads = grown
+	return nil
 }
 
 // screen is where gpool writes: stdout and stderr, and the progress bar that shares

@@ -52,6 +52,9 @@ type options struct {
 	chunkSize   int
 	maxCalls    int
 	initializer string
+	tasks       bool // calls run a task of a program of the user's
+	worker      string
+	task        string
 	unordered   bool
 	batch       int
 	files       []string
@@ -85,6 +88,14 @@ Without any of them the item is appended. Items are lines of stdin, or of the
 files of -a, or what follows ":::". Several ":::" are combined, each with each;
 ":::+" goes along with the source before it; "::::" reads a file.
 
+With --worker PROGRAM --task NAME a call runs a task of PROGRAM, which serves
+many calls and speaks the frames of docs/protocol.md. What stands in the place
+of COMMAND are then the arguments of PROGRAM. A task is given its item as text,
+or with --jsonl as the JSON value that it is, or an array of the columns of a
+row; what it returns is printed as a line. "gpool tasks" lists the tasks.
+
+  gpool map --worker python3 --task upper -- worker.py ::: a b
+
 EXIT STATUS
   0 all calls succeeded; 1 at least one failed; 2 bad usage or input; 3 gpool
   itself failed; 128+N stopped by signal N`
@@ -111,10 +122,12 @@ func newVerb(v verb, io stdio) *cobra.Command {
 	f.VarP(&o.jobs, "processes", "P", "the same as --jobs")
 	f.Var(atLeastOne{"--chunksize", &o.chunkSize}, "chunksize", "items sent to a worker at once (default: "+v.chunkDefault()+")")
 	f.Var(atLeastOne{"--maxtasksperchild", &o.maxCalls}, "maxtasksperchild", "calls after which a worker is replaced (default: never)")
-	f.StringVar(&o.initializer, "initializer", "", "shell command line run once in each new worker, before its first call")
+	f.StringVar(&o.initializer, "initializer", "", "shell command line, or with --worker a task, run once in each new worker before its first call")
 	if v.collect {
 		f.BoolVar(&o.unordered, "unordered", false, "print results as calls finish")
 	}
+	f.StringVar(&o.worker, "worker", "", "run a task of this program, and not a command; needs --task")
+	f.StringVar(&o.task, "task", "", "the task of the program of --worker")
 	f.StringVarP(&o.shellLine, "command", "c", "", "run this shell command line; inserted values are quoted")
 	f.StringVar(&o.shell, "shell", "sh", "the shell for -c, --initializer, and items that are command lines")
 	f.StringArrayVarP(&o.files, "arg-file", "a", nil, "read items from this file instead of stdin (repeatable; - is stdin)")
@@ -122,16 +135,17 @@ func newVerb(v verb, io stdio) *cobra.Command {
 	if v.rows {
 		f.StringVar(&o.colsep, "colsep", "", "regular expression that separates columns (default: TAB)")
 		f.BoolVar(&o.csv, "csv", false, "rows are CSV")
-		f.BoolVar(&o.jsonl, "jsonl", false, "rows are JSON arrays, or objects for {name}, one a line")
+		f.BoolVar(&o.jsonl, "jsonl", false, "rows are JSON, one a line: arrays, or objects for {name}; with --worker any values")
 		f.BoolVar(&o.header, "header", false, "the first row names the columns, for {name}")
 	} else {
-		f.VarP(atLeastOne{"--max-args", &o.batch}, "max-args", "n", "items for each COMMAND (default: 1)")
+		f.BoolVar(&o.jsonl, "jsonl", false, "with --worker: items are JSON values, one a line")
+		f.VarP(atLeastOne{"--max-args", &o.batch}, "max-args", "n", "items for each COMMAND (default: 1); a task is given an array of them")
 	}
 	f.BoolVar(&o.lineBuffer, "line-buffer", false, "print lines as they come, of all calls at once")
 	f.BoolVar(&o.tag, "tag", false, "begin each line with its item and a TAB")
 	f.StringVar(&o.format, "format", "raw", "results as they are (raw), or a JSON object for each call (jsonl)")
 	f.StringVar(&o.progress, "progress", "auto", "draw a progress bar on stderr: auto (on a terminal), always, never")
-	f.BoolVar(&o.dryRun, "dry-run", false, "print the commands, quoted for a shell, and run nothing")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print the commands, quoted for a shell, or what tasks would be given, and run nothing")
 	return cmd
 }
 
@@ -145,6 +159,13 @@ func (v verb) chunkDefault() string {
 // check finds what is wrong with the flags by themselves.
 func (o *options) check(cmd *cobra.Command, v verb) error {
 	given := cmd.Flags().Changed
+	o.tasks = given("worker")
+	if err := o.checkTask(given); err != nil {
+		return err
+	}
+	if o.jsonl && !o.tasks && !v.rows {
+		return fmt.Errorf("--jsonl: a COMMAND takes text, so JSON rows are for starmap; any verb gives JSON values to a task (--worker and --task)")
+	}
 	if given("command") && strings.TrimSpace(o.shellLine) == "" {
 		return fmt.Errorf("-c: the command line is empty")
 	}
@@ -169,10 +190,34 @@ func (o *options) check(cmd *cobra.Command, v verb) error {
 	return nil
 }
 
+// checkTask finds flags that do not go with the kind of work.
+func (o *options) checkTask(given func(string) bool) error {
+	switch {
+	case !o.tasks && given("task"):
+		return fmt.Errorf("--task %s: say with --worker which program has it", command.Quote(o.task))
+	case !o.tasks:
+		return nil
+	case o.task == "":
+		return fmt.Errorf("--worker %s: say with --task which of its tasks to run; gpool tasks lists them", command.Quote(o.worker))
+	}
+	for _, f := range []struct{ name, flag, why string }{
+		{"command", "-c", "a task is no command line; arguments of the program of --worker follow the flags"},
+		{"shell", "--shell", "no shell runs a task"},
+		{"line-buffer", "--line-buffer", "what a task returns is printed as a whole"},
+	} {
+		if given(f.name) {
+			return fmt.Errorf("%s and --worker exclude each other: %s", f.flag, f.why)
+		}
+	}
+	return nil
+}
+
 // inputFormat says how bytes become rows.
 func (o *options) inputFormat(v verb) (input.Format, error) {
 	f := input.Format{Null: o.null, Header: o.header}
 	switch {
+	case o.tasks && o.jsonl:
+		f.Rows = input.JSONText
 	case !v.rows:
 	case o.csv:
 		f.Rows = input.CSV

@@ -10,7 +10,8 @@
 //	     0     8  magic, which carries the version of this layout
 //	     8     8  running: the id of the call that runs, or 0; stored atomically
 //	    16     8  used: how many bytes of records count; stored atomically
-//	    24    40  not used
+//	    24     8  opened: 1 once a worker has opened the box; stored atomically
+//	    32    32  not used
 //	    64        records, one behind the other
 //
 // A record, which begins at a multiple of 8:
@@ -54,6 +55,7 @@ type header struct {
 	magic   uint64
 	running atomic.Uint64
 	used    atomic.Uint64
+	opened  atomic.Uint64
 }
 
 // headerOf needs mem to be a whole mapping: pages are aligned.

@@ -63,6 +63,14 @@ func (b *Box) Read() (running uint64, finished []Record) {
 	return parse(raw)
 }
 
+// Opened says whether a worker has opened the box. One that has not, because it is
+// written in another language, has recorded nothing: its box says nothing about what
+// it was doing.
+func (b *Box) Opened() bool {
+	raw := b.snapshot()
+	return raw != nil && binary.NativeEndian.Uint64(raw[24:]) != 0
+}
+
 // snapshot copies what counts of the box, so that it is read only once, whoever else
 // still has it mapped. It returns nil if there is nothing to read.
 func (b *Box) snapshot() (raw []byte) {

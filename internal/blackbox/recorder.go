@@ -39,6 +39,7 @@ func Open(fd int) (*Recorder, error) {
 		return nil, errors.Join(fmt.Errorf("descriptor %d is no black box of this build: it begins with %#x", fd, r.head.magic), unix.Munmap(mem))
 	}
 	_ = unix.Close(fd)
+	r.head.opened.Store(1)
 	return r, nil
 }
 

@@ -150,7 +150,7 @@ func newRowReader(f file, format Format) rowReader {
 	switch format.Rows {
 	case CSV:
 		return newCSVReader(f)
-	case JSONL:
+	case JSONL, JSONText:
 		return &jsonReader{newRecords(f, format), format}
 	case Columns:
 		return &columnReader{newRecords(f, format), format.Sep}

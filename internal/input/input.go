@@ -40,6 +40,8 @@ const (
 	CSV
 	// JSONL reads an array or an object from each record.
 	JSONL
+	// JSONText makes each record that is not blank one column, for somebody else to read.
+	JSONText
 )
 
 // Format says how bytes become rows.

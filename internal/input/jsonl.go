@@ -11,8 +11,8 @@ import (
 	"gpool/internal/command"
 )
 
-// jsonReader makes each record a row by parsing it as a JSON array or object. A broken record is a bad row, for the
-// next one starts at the next newline whatever it held.
+// jsonReader makes each record a row by parsing it as a JSON array or object, or of its text alone. A broken record is a
+// bad row, for the next one starts at the next newline whatever it held.
 type jsonReader struct {
 	records *records
 	format  Format
@@ -26,7 +26,11 @@ func (j *jsonReader) read(max int, wait bool) ([]Row, error) {
 		}
 		rows := make([]Row, 0, len(batch))
 		for i, record := range batch {
-			if strings.Trim(record, jsonSpace) != "" {
+			switch {
+			case strings.Trim(record, jsonSpace) == "":
+			case j.format.Rows == JSONText:
+				rows = append(rows, j.records.row(batch[i:i+1:i+1], number+int64(i)))
+			default:
 				rows = append(rows, j.row(record, number+int64(i)))
 			}
 		}

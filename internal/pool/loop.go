@@ -285,7 +285,7 @@ func (l *loop) refuses(h *ipc.Hello) error {
 	if missing == nil && (l.config.Build == "" || l.config.Build == h.Build) {
 		return nil
 	}
-	return &RefusedError{Build: l.config.Build, WorkerBuild: h.Build, Missing: missing}
+	return &RefusedError{Build: l.config.Build, WorkerBuild: h.Build, Missing: missing, Offered: h.Tasks}
 }
 
 // output passes what the running call printed on to its job.
@@ -468,9 +468,7 @@ func (l *loop) inspect(m inspected) {
 // resize changes the number of slots.
 func (l *loop) resize(workers int) {
 	l.plan.resize(workers)
-	for len(l.links) < len(l.plan.slots) {
-		l.links = append(l.links, nil)
-	}
+	l.fit()
 	for slot, ok := l.plan.surplus(); ok; slot, ok = l.plan.surplus() {
 		l.retireSlot(slot)
 	}
@@ -566,6 +564,14 @@ func (l *loop) gone(m gone) {
 			l.notStarted(slot, died)
 		}
 		l.mourn(died, now)
+	}
+	l.fit()
+}
+
+// fit gives the loop as many places for links as the plan has slots.
+func (l *loop) fit() {
+	for len(l.links) < len(l.plan.slots) {
+		l.links = append(l.links, nil)
 	}
 	l.links = l.links[:len(l.plan.slots)]
 }

@@ -18,8 +18,13 @@ const (
 	maxStarts    = 3                     // failed starts in a row on one slot that fail the pool
 	shortLife    = time.Second           // a worker that dies sooner, without a call, is a failed start
 	maxStarting  = 8                     // workers that start at once: more would only wait for each other
-	heldBytes    = 16 << 20              // payloads that may be in memory beyond one
+	heldBytes    = 4 << 20               // payloads that may be in memory beyond one
+	pullBytes    = 1 << 20               // payloads that are pulled at once
+	chunkBytes   = 256 << 10             // payloads of a chunk of the pool's own choice
+	aheadBytes   = 512 << 10             // payloads before a worker, beyond which it gets no more
+	largeChunk   = 16 << 20              // payloads of a chunk of a given size: it must fit a frame
 	defaultAhead = 1024                  // default of Job.Window
+	firstPull    = 4096                  // calls that are pulled at once before it is known how large they are
 )
 
 // plan is the pool's memory: what waits, what runs, what is done. It has no
@@ -54,6 +59,7 @@ type slotPlan struct {
 	born      time.Time
 	flights   []flight // in the order in which the worker runs them
 	calls     int      // in flights and not finished
+	bytes     int      // of their payloads
 	finished  uint64   // calls that this worker has finished
 	quota     int      // calls (or chunks) that this worker may still be sent; -1 for no limit
 	nextID    uint64
@@ -90,20 +96,21 @@ type segment struct {
 
 // jobPlan is what the plan knows of a job.
 type jobPlan struct {
-	running   *Running
-	chunkSize int // 0 for the pool's choice
-	bound     int // of the pool's choice
-	window    int // 0 for none
-	waiting   []segment
-	waits     int    // calls in waiting
-	flying    int    // calls in flights
-	pulled    uint64 // calls that came from the source
-	consumed  uint64 // calls whose results were consumed
-	bytes     int    // payloads of pulled and not consumed calls
-	inputDone bool
-	halted    bool // nothing of it is begun any more
-	paused    bool // the consumer is behind
-	mean      time.Duration
+	running     *Running
+	chunkSize   int // 0 for the pool's choice
+	bound       int // of the pool's choice
+	window      int // 0 for none
+	waiting     []segment
+	waits       int    // calls in waiting
+	flying      int    // calls in flights
+	pulled      uint64 // calls that came from the source
+	consumed    uint64 // calls whose results were consumed
+	bytes       int    // payloads of pulled and not consumed calls
+	pulledBytes uint64 // payloads of all pulled calls
+	inputDone   bool
+	halted      bool // nothing of it is begun any more
+	paused      bool // the consumer is behind
+	mean        time.Duration
 }
 
 func newPlan(workers int, quota Quota) *plan {
@@ -176,6 +183,7 @@ func (j *jobPlan) push(calls []Call, now time.Time) (failed []Call) {
 		j.pulled++
 		c.Seq = j.pulled
 		j.bytes += len(c.Payload)
+		j.pulledBytes += uint64(len(c.Payload))
 		if c.Err != nil {
 			failed = append(failed, *c)
 		}
@@ -232,8 +240,11 @@ func (p *plan) wants(j *jobPlan) int {
 		}
 		n = min(n, j.window-int(under))
 	}
-	if j.bytes >= heldBytes && under > 0 {
-		return 0
+	if under > 0 { // as many as there is room for, if they are like those so far
+		each := int(j.pulledBytes/j.pulled) + 1
+		n = min(n, max(0, heldBytes-j.bytes)/each, pullBytes/each+1)
+	} else {
+		n = min(n, firstPull)
 	}
 	return n
 }
@@ -270,7 +281,15 @@ func (s *slotPlan) room(j *jobPlan, now time.Time) bool {
 		return true
 	}
 	stuck := now.Sub(s.moved) >= stuckTime
-	return !stuck && j.mean > 0 && time.Duration(s.calls)*j.mean < lookahead && len(s.flights) < maxAhead
+	return !stuck && j.mean > 0 && time.Duration(s.calls)*j.mean < lookahead && len(s.flights) < maxAhead && s.bytes < aheadBytes
+}
+
+// size is how many bytes of payload calls have.
+func size(calls []Call) (n int) {
+	for i := range calls {
+		n += len(calls[i].Payload)
+	}
+	return n
 }
 
 // next cuts the next chunk that should be sent, or returns false. The slot with the
@@ -328,6 +347,7 @@ func (p *plan) send(f flight, slot int, now time.Time) chunk {
 	}
 	s.flights = append(s.flights, f)
 	s.calls += len(f.calls)
+	s.bytes += size(f.calls)
 	f.job.flying += len(f.calls)
 	switch {
 	case s.quota > 0 && p.quota.Chunks:
@@ -352,15 +372,21 @@ func (p *plan) nextJob() *jobPlan {
 	return nil
 }
 
-// cut takes up to n consecutive calls off the queue. Calls whose job does not want
+// cut takes up to n consecutive calls off the queue, and fewer if they are large. Calls whose job does not want
 // them any more are dropped on the way and not counted; since the calls of a chunk
 // follow each other, it ends at the first of them, and may be empty.
 func (j *jobPlan) cut(n int, drop func(j *jobPlan, c *Call, attempt int)) flight {
 	s := &j.waiting[0]
 	n = min(n, len(s.calls))
 	f := flight{job: j, calls: s.calls[:0:0], attempt: s.attempt, since: s.since}
-	taken := 0
+	taken, bytes, limit := 0, 0, chunkBytes
+	if j.chunkSize > 0 {
+		limit = largeChunk
+	}
 	for ; taken < n; taken++ {
+		if bytes += len(s.calls[taken].Payload); bytes > limit && taken > 0 {
+			break
+		}
 		if claim := j.running.job.Claim; claim != nil && !claim(&s.calls[taken]) {
 			drop(j, &s.calls[taken], s.attempt)
 			f.calls = s.calls[:taken:taken]
@@ -400,6 +426,7 @@ func (p *plan) finish(slot int, id uint64, n int, now time.Time, book func(j *jo
 		f.calls = f.calls[1:]
 		f.id++
 		s.calls--
+		s.bytes -= len(c.Payload)
 		s.finished++
 		f.job.flying--
 		j, attempt := f.job, f.attempt
@@ -458,6 +485,7 @@ func (p *plan) returned(slot int, id uint64, n int) error {
 		f.job.waitFirst(f.calls, &f, true)
 		f.job.flying -= len(f.calls)
 		s.calls -= len(f.calls)
+		s.bytes -= size(f.calls)
 	}
 	if n != 0 {
 		return fmt.Errorf("it gave back calls up to %d, which is not what it was sent", end-1)
@@ -489,6 +517,7 @@ func (p *plan) skip(slot int, id uint64) error {
 		f.job.waitFirst(f.calls, &f, true)
 		f.job.flying -= len(f.calls)
 		s.calls -= len(f.calls)
+		s.bytes -= size(f.calls)
 	}
 	return nil
 }

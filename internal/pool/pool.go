@@ -295,6 +295,7 @@ func (e *InitError) Unwrap() error { return e.TaskError }
 type RefusedError struct {
 	Build, WorkerBuild string
 	Missing            []string // tasks
+	Offered            []string // the tasks that it has
 }
 
 func (e *RefusedError) Error() string {

@@ -18,6 +18,11 @@ func Guard() (in, out *os.File, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("move descriptor %d out of the tasks' reach: %w", fd, err)
 		}
+		// A goroutine that waits for it must not keep the processor to itself: a read
+		// that blocks its thread holds up the runner until the runtime notices.
+		if err := unix.SetNonblock(moved, true); err != nil {
+			return nil, fmt.Errorf("let reads of descriptor %d wait without a thread: %w", fd, err)
+		}
 		return os.NewFile(uintptr(moved), name), nil
 	}
 	if in, err = private(0, "frames in"); err != nil {

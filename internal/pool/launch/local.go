@@ -173,7 +173,7 @@ func (p *local) Recording() (r pool.Recording) {
 	}
 	defer p.closeBox()
 	running, finished := p.box.Read()
-	r.Known, r.Running = true, running
+	r.Known, r.Running = p.box.Opened(), running
 	for _, f := range finished {
 		r.Finished = append(r.Finished, ipc.Result{
 			ID: f.ID, Start: f.Start, Elapsed: f.Elapsed,

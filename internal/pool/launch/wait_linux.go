@@ -8,6 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// canLook says whether exitWatch can.
+const canLook = true
+
 // exitWatch waits for the end of a process by a descriptor of it, in the runtime's
 // poller: two hundred workers take no two hundred threads.
 type exitWatch struct{ pidfd int }

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+
+	"gpool/internal/command"
+	"gpool/internal/input"
+	"gpool/internal/ipc"
+	"gpool/internal/pool"
+	"gpool/internal/pool/launch"
+)
+
+// commands is the work of running a command for each row.
+type commands struct {
+	opts     *options
+	spec     command.Spec
+	template *command.Template
+	encoder  *ipc.Encoder // of payloads; the pool's feeder is its only user
+	status   command.StatusReader
+}
+
+// newCommands turns the words of the command line into what the calls run. names are
+// those of a header, width is how many columns each row has if that is known, else 0.
+func newCommands(o *options, words, names []string, width int) (*commands, error) {
+	s, err := resolve(o, words, names)
+	if err != nil {
+		return nil, err
+	}
+	w := &commands{opts: o, encoder: ipc.NewEncoder()}
+	if w.template, err = command.Parse(s); err != nil {
+		return nil, err
+	}
+	if name, ok := w.template.FixedProgram(); ok {
+		if s.Path, err = program("COMMAND", name); err != nil {
+			return nil, err
+		}
+	}
+	if c := w.template.Columns(); width > 0 && c > width {
+		return nil, fmt.Errorf("the template names column %d, but an item has %d: give starmap rows, or name a column that is there", c, width)
+	}
+	w.spec = s
+	return w, nil
+}
+
+func resolve(o *options, words, names []string) (s command.Spec, err error) {
+	s = command.Spec{Mode: command.Direct, Words: words, Names: names, NamedRows: o.jsonl}
+	switch {
+	case o.shellLine != "" && len(words) > 0:
+		return s, fmt.Errorf("-c and COMMAND (%s) exclude each other: quote the whole command line after -c", words[0])
+	case o.shellLine != "":
+		s.Mode, s.Words = command.Script, []string{o.shellLine}
+	case len(words) == 0:
+		s.Mode = command.ItemIsScript
+	}
+	if s.Mode != command.Direct || o.initializer != "" {
+		s.Shell, err = program("COMMAND", o.shell)
+	}
+	return s, err
+}
+
+// program finds what will be executed, so that a slip is found before a call runs.
+func program(what, name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path, nil
+	}
+	var lookup *exec.Error
+	if errors.As(err, &lookup) {
+		err = lookup.Err
+	}
+	if errors.Is(err, exec.ErrNotFound) && name == "" {
+		err = errors.New("the name is empty")
+	}
+	return "", fmt.Errorf("%s %q cannot be run: %w", what, name, err)
+}
+
+func (w *commands) configure(c *pool.Config) (err error) {
+	if c.Launcher, err = launch.Self(workerVerb); err != nil {
+		return err
+	}
+	if w.opts.initializer != "" {
+		c.InitTask = command.ExecTask
+		c.InitCommon = encoded(command.Spec{Mode: command.Script, Words: []string{w.opts.initializer}, Shell: w.spec.Shell}.Append)
+	}
+	return nil
+}
+
+func (w *commands) job() (task string, common []byte) {
+	return command.ExecTask, encoded(w.spec.Append)
+}
+
+func encoded(write func(*ipc.Encoder)) []byte {
+	e := ipc.NewEncoder()
+	write(e)
+	return e.Copy()
+}
+
+func (w *commands) payload(dst []byte, row *input.Row) ([]byte, error) {
+	w.encoder.Reset()
+	row.Row.Append(w.encoder)
+	return append(dst, w.encoder.Encoded()...), nil
+}
+
+// text runs the row when it is pasted into a shell. The slot of a call is not known
+// before it runs: 1 stands for it.
+func (w *commands) text(row *input.Row, seq uint64) (string, error) {
+	argv, err := w.template.Render(command.Values{Row: row.Row, Seq: seq, Slot: 1})
+	if err != nil {
+		return "", err
+	}
+	if w.spec.Mode != command.Direct && w.opts.shell == "sh" {
+		return argv[2], nil
+	}
+	return command.QuoteArgv(argv), nil
+}
+
+// outcome finds how the command of a call ended: its status travels as the value of a
+// success, or in the data of a failure.
+func (w *commands) outcome(r *pool.Result) outcome {
+	o := outcome{kind: r.Kind, err: r.Err, command: &commandEnd{}}
+	data := r.Value
+	var failure *pool.TaskError
+	if errors.As(r.Err, &failure) {
+		data = failure.Data
+	}
+	if len(data) == 0 { // none has ended
+		return o
+	}
+	status, err := w.status.Read(data)
+	if err != nil { // our own worker wrote it
+		o.note = err.Error()
+		return o
+	}
+	o.command = &commandEnd{&status.Exit, &status.Signal}
+	if status.Leaked {
+		o.note = "processes that it left behind still hold its output open; what they print from now on is lost"
+	}
+	return o
+}
+
+func (w *commands) args(*input.Row) []json.RawMessage { return nil }
+
+func (w *commands) explain(err error) error { return err }

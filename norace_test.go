@@ -1,0 +1,5 @@
+//go:build !race
+
+package gpool_test
+
+const raceEnabled = false
