@@ -492,9 +492,9 @@ func init() {
 		for _, w := range p.Stats().Workers {
 			fmt.Println("worker", w.Pid)
 		}
-		context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program
 		fmt.Println("napping")
 		_, err = gpool.Map(ctx, p, snooze, slices.Repeat([]int{60000}, 12))
+		stop() // a second Ctrl-C ends the program
 		fmt.Println("interrupted:", errors.Is(err, context.Canceled), err)
 		if os.Getenv("GPOOL_TEST_STAYS") != "" {
 			fmt.Println("staying")
