@@ -109,7 +109,7 @@ func (r *registered) task(ctx context.Context, c *worker.Call) (b []byte, err er
 		}
 		err = panicked(p)
 	}()
-	b, err = r.run(withInfo(ctx, c), payload)
+	b, err = r.run(ctx, payload)
 	returned = true
 	if err != nil {
 		err = &worker.Failure{Code: ipc.Failed, Message: textOf(err), Data: encodeError(err)}
@@ -135,14 +135,11 @@ type CallInfo struct {
 	Attempt int    // from 1
 }
 
-type infoKey struct{}
-
-func withInfo(ctx context.Context, c *worker.Call) context.Context {
-	return context.WithValue(ctx, infoKey{}, CallInfo{Worker: c.Slot, Seq: c.Seq, Attempt: c.Attempt})
-}
-
 // Info tells a task about its call, by the context that it was given; false elsewhere.
 func Info(ctx context.Context) (CallInfo, bool) {
-	info, ok := ctx.Value(infoKey{}).(CallInfo)
-	return info, ok
+	c, ok := worker.CallOf(ctx)
+	if !ok {
+		return CallInfo{}, false
+	}
+	return CallInfo{Worker: c.Slot, Seq: c.Seq, Attempt: c.Attempt}, true
 }

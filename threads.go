@@ -19,43 +19,60 @@ import (
 // Pool by construction. Values do not travel in the frames: they lie in a vault, and the
 // payload is their number in it.
 
-// vault keeps the values that are under way in a ThreadPool.
+// vault keeps the values that are under way in a ThreadPool, each in a numbered place.
 type vault struct {
 	mu     sync.Mutex
-	last   uint64
-	values map[uint64]any
+	values []any
+	free   []uint64 // places that are empty
 }
 
-func newVault() *vault { return &vault{values: make(map[uint64]any)} }
+func newVault() *vault { return &vault{} }
 
 // put keeps a value and appends its number.
 func (v *vault) put(dst []byte, value any) []byte {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.last++
-	v.values[v.last] = value
-	return binary.BigEndian.AppendUint64(dst, v.last)
+	if n := len(v.free); n > 0 {
+		at := v.free[n-1]
+		v.free = v.free[:n-1]
+		v.values[at] = value
+		return binary.BigEndian.AppendUint64(dst, at)
+	}
+	v.values = append(v.values, value)
+	return binary.BigEndian.AppendUint64(dst, uint64(len(v.values)-1))
 }
 
-// look returns the value of a number, nil if there is none.
+// look returns the value of a number, nil if it is none.
 func (v *vault) look(number []byte) any {
-	if len(number) != 8 {
-		return nil
-	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.values[binary.BigEndian.Uint64(number)]
+	if at, ok := v.place(number); ok {
+		return v.values[at]
+	}
+	return nil
 }
 
-// take is look, and forgets the value.
+// take is look, and frees the place: nobody may use the number again.
 func (v *vault) take(number []byte) any {
-	value := v.look(number)
-	if len(number) == 8 {
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		delete(v.values, binary.BigEndian.Uint64(number))
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	at, ok := v.place(number)
+	if !ok {
+		return nil
 	}
+	value := v.values[at]
+	v.values[at] = nil
+	v.free = append(v.free, at)
 	return value
+}
+
+// place is called under the lock.
+func (v *vault) place(number []byte) (uint64, bool) {
+	if len(number) != 8 {
+		return 0, false
+	}
+	at := binary.BigEndian.Uint64(number)
+	return at, at < uint64(len(v.values))
 }
 
 // thunk is a call as it lies in a vault: the task with its argument.
@@ -92,7 +109,7 @@ func (v *vault) call(ctx context.Context, c *worker.Call, what any, out *any) er
 				err = panicked(p)
 			}
 		}()
-		result, failed := run(withInfo(ctx, c))
+		result, failed := run(ctx)
 		if err = nil; failed != nil {
 			err = &worker.Failure{Code: ipc.Failed, Message: textOf(failed), Data: v.put(nil, failed)}
 		} else if out != nil {

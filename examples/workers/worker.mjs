@@ -13,11 +13,12 @@ globalThis.console = new Console(process.stderr); // stdout is for frames
 function send(...message) {
   const data = encode(message), frame = Buffer.concat([Buffer.alloc(4), data]);
   frame.writeUInt32BE(data.length);
-  for (let at = 0; at < frame.length; at += writeSync(1, frame, at));
+  for (let at = 0; at < frame.length;) at += writeSync(1, frame, at);
 }
 function read(size) {
   const bytes = Buffer.alloc(size);
-  for (let at = 0, n; at < size; at += n) if (!(n = readSync(0, bytes, at))) process.exit(); // gpool is gone
+  for (let at = 0, n; at < size; at += n)
+    if (!(n = readSync(0, bytes, at, size - at, null))) process.exit(); // gpool is gone
   return bytes;
 }
 async function call(name, payload) { // an array is the arguments, anything else is the only one
@@ -31,4 +32,5 @@ for (;;) {
   if (kind === 2) send(4, 0, [rest[1] ? await call(rest[1]) : Buffer.alloc(0)]); // init
   if (kind === 3) for (const [at, payload] of rest[1].entries()) send(4, id + at, [await call(rest[0], payload)]); // run
   if (kind === 9) process.exit(); // bye
+  if (kind === 10) throw new Error("an item is too long for this worker"); // its parts take more lines
 }

@@ -294,12 +294,14 @@ func (s *server) recall(id uint64) {
 
 // run is the runner. It ends when nothing more will come.
 func (s *server) run(ctx context.Context) {
+	var last time.Time // when a call ended, if the next one can begin then
 	for {
 		c, task, cancelled := s.begin(ctx)
 		if c != nil {
-			s.runOne(c, task, cancelled)
+			last = s.runOne(c, task, cancelled, last)
 			continue
 		}
+		last = time.Time{}
 		s.out.flush()
 		if s.over() {
 			return
@@ -332,9 +334,9 @@ func (s *server) newCall(ctx context.Context, r *ipc.Run, i int) *Call {
 	c := &Call{
 		ID: r.ID + uint64(i), Seq: r.Seq + uint64(i), Attempt: r.Attempt, Slot: s.slot,
 		Common: r.Common, Payload: r.Payloads[i],
-		server: s, creditC: make(chan struct{}, 1),
+		server: s,
 	}
-	c.ctx, c.cancel = context.WithCancelCause(ctx)
+	c.ctx.parent, c.ctx.call = ctx, c
 	s.current = c
 	return c
 }
@@ -358,8 +360,12 @@ func (s *server) over() bool {
 //
 // The outbox forgets a record only after the write that carries the outcome, so an
 // outcome is in the box, in the stream or in both, and never in neither.
-func (s *server) runOne(c *Call, name string, cancelled error) {
-	start := time.Now()
+//
+// It began at start, or begins now if that is zero; when it has ended is returned.
+func (s *server) runOne(c *Call, name string, cancelled error, start time.Time) (end time.Time) {
+	if start.IsZero() {
+		start = time.Now()
+	}
 	var out ipc.Outcome
 	if cancelled != nil {
 		out = ipc.Outcome{Code: cancelCode(cancelled), Message: cancelled.Error()}
@@ -367,8 +373,10 @@ func (s *server) runOne(c *Call, name string, cancelled error) {
 		out = s.execute(c, name)
 	}
 	s.finish(c, out.Code)
-	s.out.result(c.ID, out, start, time.Since(start))
+	end = time.Now()
+	s.out.result(c.ID, out, start, end.Sub(start))
 	s.config.Box.Done()
+	return end
 }
 
 // execute runs the task of a call, or says why it cannot.
@@ -383,8 +391,8 @@ func (s *server) execute(c *Call, name string) (out ipc.Outcome) {
 	if c.ID != 0 { // that the initializer ran the parent sees by the answer that is missing
 		s.config.Box.Begin(c.ID)
 	}
-	out = invoke(c.ctx, task, c)
-	if code := cancelCode(context.Cause(c.ctx)); out.Code != ipc.OK && code != ipc.OK {
+	out = invoke(&c.ctx, task, c)
+	if code := cancelCode(c.ctx.why()); out.Code != ipc.OK && code != ipc.OK {
 		out.Code = code // whatever the task made of it
 	}
 	return out
@@ -392,7 +400,7 @@ func (s *server) execute(c *Call, name string) (out ipc.Outcome) {
 
 // finish ends the current call. A failed initializer takes the finalizer with it.
 func (s *server) finish(c *Call, code ipc.Code) {
-	c.cancel(nil)
+	c.ctx.end(nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.current = nil

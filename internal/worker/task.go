@@ -35,11 +35,10 @@ type Call struct {
 	Payload []byte // the item
 
 	server *server
-	ctx    context.Context
-	cancel context.CancelCauseFunc
+	ctx    callContext
 
-	creditC chan struct{} // wakes Output when credit has come
 	mu      sync.Mutex
+	creditC chan struct{}        // wakes Output when credit has come; nil until it waits
 	unpaid  int                  // bytes of output that the parent has not taken yet
 	signal  func(syscall.Signal) // how to signal what the call runs, or nil
 	missed  syscall.Signal       // came when that was not known yet, or 0
@@ -72,10 +71,14 @@ func (c *Call) reserve(ctx context.Context, n int) error {
 	defer c.mu.Unlock()
 	waited := false
 	for c.unpaid+n > outputWindow {
+		if c.creditC == nil {
+			c.creditC = make(chan struct{}, 1)
+		}
+		creditC := c.creditC
 		c.mu.Unlock()
 		c.server.out.flush()
 		select {
-		case <-c.creditC:
+		case <-creditC:
 		case <-ctx.Done():
 			c.mu.Lock()
 			return context.Cause(ctx)
@@ -93,11 +96,12 @@ func (c *Call) reserve(ctx context.Context, n int) error {
 // credit pairs with Output: the parent has taken n bytes.
 func (c *Call) credit(n uint64) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.unpaid -= int(min(n, uint64(max(c.unpaid, 0))))
-	c.mu.Unlock()
 	c.wakeOutput()
 }
 
+// wakeOutput is called under the lock; without a channel nobody waits.
 func (c *Call) wakeOutput() {
 	select {
 	case c.creditC <- struct{}{}:
@@ -125,7 +129,7 @@ func (c *Call) interrupt(sig syscall.Signal, cause error) {
 		c.missed = sig
 	}
 	c.mu.Unlock()
-	c.cancel(cause)
+	c.ctx.end(cause)
 	if f != nil {
 		f(sig)
 	}
