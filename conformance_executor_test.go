@@ -1,10 +1,10 @@
 package gpool_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -23,9 +23,9 @@ import (
 )
 
 // newExecutor makes an executor that is gone when the test has ended.
-func newExecutor(t testing.TB, make func(context.Context, ...gpool.Option) (*gpool.Executor, error), o ...gpool.Option) *gpool.Executor {
+func newExecutor(t testing.TB, create func(context.Context, ...gpool.Option) (*gpool.Executor, error), o ...gpool.Option) *gpool.Executor {
 	t.Helper()
-	x, err := make(background, o...)
+	x, err := create(background, o...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,8 +55,8 @@ var executorKinds = map[string]func(context.Context, ...gpool.Option) (*gpool.Ex
 func overExecutors(t *testing.T, rows []conformanceRow[*gpool.Executor]) {
 	t.Helper()
 	over := map[string]func(*testing.T, ...gpool.Option) *gpool.Executor{}
-	for kind, make := range executorKinds {
-		over[kind] = func(t *testing.T, o ...gpool.Option) *gpool.Executor { return newExecutor(t, make, o...) }
+	for kind, create := range executorKinds {
+		over[kind] = func(t *testing.T, o ...gpool.Option) *gpool.Executor { return newExecutor(t, create, o...) }
 	}
 	overRows(t, rows, over)
 }
@@ -243,9 +243,9 @@ var executorRows = []conformanceRow[*gpool.Executor]{
 		works(t, x)
 	}},
 	{name: "H8_max_workers_negative", alone: func(t *testing.T) {
-		for kind, make := range executorKinds {
+		for kind, create := range executorKinds {
 			for _, n := range []int{0, -1} {
-				if _, err := make(background, gpool.Workers(n)); err == nil {
+				if _, err := create(background, gpool.Workers(n)); err == nil {
 					t.Errorf("%s with Workers(%d): no error", kind, n)
 				}
 			}
@@ -476,9 +476,9 @@ var executorRows = []conformanceRow[*gpool.Executor]{
 	{name: "H26_killed_child_breaks", alone: func(t *testing.T) {
 		x, dir := newExecutor(t, gpool.NewExecutor, gpool.Workers(1), gpool.BreakOnCrash()), t.TempDir()
 		running := gpool.ApplyAsync(background, x, confGate, dir)
+		until(t, "the call has begun", func() bool { return len(started(t, dir)) == 1 })
 		waiting := gpool.ApplyAsync(background, x, square, 2)
 		all := gpool.MapAsync(background, x, square, upTo(3))
-		until(t, "the call has begun", func() bool { return len(started(t, dir)) == 1 })
 		killWorkers(t, x)
 		for what, err := range map[string]error{
 			"running": running.Err(background), "waiting": waiting.Err(background), "Map": all.Err(background),
@@ -603,7 +603,7 @@ var executorRows = []conformanceRow[*gpool.Executor]{
 		for kind := range executorKinds {
 			t.Run(kind, func(t *testing.T) {
 				dir := t.TempDir()
-				play(t, "shutdown-"+kind, dir)
+				play(t, "conf-shutdown-"+kind, dir)
 				list := ledger(t, dir)
 				slices.Sort(list)
 				wantList(t, list, upTo(6))
@@ -613,7 +613,7 @@ var executorRows = []conformanceRow[*gpool.Executor]{
 	{name: "H37_submit_after_interpreter_shutdown", alone: func(t *testing.T) {
 		for kind := range executorKinds {
 			t.Run(kind, func(t *testing.T) {
-				if out := play(t, "submit-at-exit-"+kind, t.TempDir()); out != gpool.ErrPoolClosed.Error()+"\n" {
+				if out := play(t, "conf-submit-"+kind, t.TempDir()); out != gpool.ErrPoolClosed.Error()+"\n" {
 					t.Errorf("it printed %q", out)
 				}
 			})
@@ -633,8 +633,10 @@ var executorRows = []conformanceRow[*gpool.Executor]{
 		}
 	}},
 	{name: "H39_cancel_futures", both: func(t *testing.T, x *gpool.Executor, dir string) {
-		all, gated := manyGated(t, x, dir)
-		mapped := gpool.MapAsync(background, x, confGatedRecord, withDir(dir, 100, 101))
+		all := manyGated(t, x, dir)
+		mapped := gpool.MapAsync(background, x, square, upTo(1000))
+		it := gpool.Start(background, x, confGatedRecord, withDir(dir, upTo(9)...), gpool.Window(9))
+		defer it.Stop()
 		x.Close(gpool.CancelPending())
 		newGate(dir).open(t)
 		shutdown(t, x)
@@ -650,17 +652,30 @@ var executorRows = []conformanceRow[*gpool.Executor]{
 		if cancelled <= 20 || cancelled == len(all) {
 			t.Errorf("%d of %d calls were cancelled", cancelled, len(all))
 		}
-		if done := len(ledger(t, dir)); done+cancelled != len(all) || done < gated {
-			t.Errorf("%d of %d calls were cancelled, and %d were run", cancelled, len(all), done)
+		yielded := 0
+		var last error
+		for ok := true; ok; {
+			if _, ok, last = it.Next(background); ok {
+				yielded++
+			}
 		}
-		_, err := answer(t, mapped)
-		wantError(t, err, gpool.ErrCancelled)
+		if yielded < 9 && !errors.Is(last, gpool.ErrCancelled) && !errors.Is(last, gpool.ErrPoolClosed) {
+			t.Errorf("the iterator has yielded %d of 9, and does not say why: %v", yielded, last)
+		}
+		if done := len(ledger(t, dir)); done+cancelled != len(all)+yielded || done < 1 {
+			t.Errorf("%d of %d calls were cancelled, the iterator has yielded %d, and %d were run", cancelled, len(all), yielded, done)
+		}
+		if out, err := answer(t, mapped); err != nil {
+			wantError(t, err, gpool.ErrCancelled)
+		} else {
+			wantList(t, out, squares(1000))
+		}
 	}},
 	{name: "H40_hang_gh83386", alone: func(t *testing.T) {
 		for kind := range executorKinds {
 			t.Run(kind, func(t *testing.T) {
 				dir := t.TempDir()
-				play(t, "close-"+kind, dir)
+				play(t, "conf-close-"+kind, dir)
 				list := ledger(t, dir)
 				slices.Sort(list)
 				wantList(t, list, upTo(6))
@@ -699,7 +714,7 @@ var executorRows = []conformanceRow[*gpool.Executor]{
 		wantList(t, got(t, f), []int{5, 6, 7})
 	}},
 	{name: "H44_shutdown_no_wait", both: func(t *testing.T, x *gpool.Executor, dir string) {
-		all, _ := manyGated(t, x, dir)
+		all := manyGated(t, x, dir)
 		x.Close()
 		wantError(t, gpool.ApplyAsync(background, x, square, 1).Err(background), gpool.ErrPoolClosed)
 		newGate(dir).open(t)
@@ -712,7 +727,7 @@ var executorRows = []conformanceRow[*gpool.Executor]{
 		}
 	}},
 	{name: "H45_cancel_futures_wait_false", options: []gpool.Option{gpool.Workers(1)}, both: func(t *testing.T, x *gpool.Executor, dir string) {
-		all, _ := manyGated(t, x, dir)
+		all := manyGated(t, x, dir)
 		within(t, 20*time.Second, func() { x.Close(gpool.CancelPending()) })
 		newGate(dir).open(t)
 		shutdown(t, x)
@@ -746,11 +761,11 @@ var executorRows = []conformanceRow[*gpool.Executor]{
 		}
 	}},
 	{name: "H48_del_shutdown", alone: func(t *testing.T) {
-		for kind, make := range executorKinds {
+		for kind, create := range executorKinds {
 			t.Run(kind, func(t *testing.T) {
 				dir := t.TempDir()
 				var text shared
-				x, err := make(background, gpool.Workers(2), gpool.Stderr(&text))
+				x, err := create(background, gpool.Workers(2), gpool.Stderr(&text))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -760,7 +775,7 @@ var executorRows = []conformanceRow[*gpool.Executor]{
 				x = nil
 				var waiting []*gpool.Future[int]
 				func() {
-					x, err := make(background, gpool.Workers(1))
+					x, err := create(background, gpool.Workers(1))
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -846,8 +861,8 @@ var executorRows = []conformanceRow[*gpool.Executor]{
 		wantList(t, got(t, gpool.MapAsync(background, x, confReadInit, upTo(4))), []int{7, 7, 7, 7})
 	}},
 	{name: "initializer_fails", both: func(t *testing.T, _ *gpool.Executor, _ string) {
-		make := executorKinds[t.Name()[strings.LastIndex(t.Name(), "/")+1:]]
-		x := newExecutor(t, make, gpool.Workers(2), gpool.Initializer(confFailingInit, 3))
+		create := executorKinds[t.Name()[strings.LastIndex(t.Name(), "/")+1:]]
+		x := newExecutor(t, create, gpool.Workers(2), gpool.Initializer(confFailingInit, 3))
 		all := gpool.MapAsync(background, x, square, upTo(4))
 		one := gpool.ApplyAsync(background, x, square, 4)
 		until(t, "the executor has failed", func() bool { return all.Ready() && one.Ready() })
@@ -912,15 +927,15 @@ var confGatedFailure = gpool.Register("conf-gated-failure", func(ctx context.Con
 	return 0, errBad
 })
 
-// manyGated hands in 50 calls that wait for the gate, and returns once a worker runs the
-// first.
-func manyGated(t *testing.T, x *gpool.Executor, dir string) (all []*gpool.Future[int], running int) {
+// manyGated hands in 50 calls that wait for the gate, and returns once one is handed
+// to a worker.
+func manyGated(t *testing.T, x *gpool.Executor, dir string) (all []*gpool.Future[int]) {
 	t.Helper()
 	for i := range 50 {
 		all = append(all, gpool.ApplyAsync(background, x, confGatedRecord, gpool.A2(dir, i)))
 	}
 	until(t, "a call runs", func() bool { return x.Stats().Running > 0 })
-	return all, 1
+	return all
 }
 
 // endsBusy ends an executor that is busy, and has more to do.
@@ -952,33 +967,33 @@ func killWorkers(t *testing.T, x *gpool.Executor) {
 }
 
 func init() {
-	for kind, make := range executorKinds {
-		executor := func(dir string) *gpool.Executor {
-			x, err := make(background, gpool.Workers(2))
-			if err != nil {
-				fmt.Println(err)
-				os.Exit(1)
-			}
+	for kind, create := range executorKinds {
+		busy := func() (*gpool.Executor, error) {
+			x, err := create(background, gpool.Workers(2))
 			for i := range 6 {
-				gpool.ApplyAsync(background, x, confRecord, gpool.A2(dir, i))
+				if err == nil {
+					gpool.ApplyAsync(background, x, confRecord, gpool.A2(os.Getenv(roleDirVar), i))
+				}
 			}
-			return x
+			return x, err
 		}
-		scenarios["shutdown-"+kind] = func(dir string) {
-			x := executor(dir)
-			gpool.Exit(0)
-			runtime.KeepAlive(x)
-		}
-		scenarios["close-"+kind] = func(dir string) {
-			executor(dir).Close()
-			gpool.Exit(0)
-		}
-		scenarios["submit-at-exit-"+kind] = func(dir string) {
-			x := executor(dir)
-			gpool.AtExit(func() {
-				fmt.Println(gpool.ApplyAsync(background, x, square, 1).Err(background))
-			})
-			gpool.Exit(0)
+		for what, before := range map[string]func(*gpool.Executor){
+			"shutdown": func(*gpool.Executor) {},
+			"close":    func(x *gpool.Executor) { x.Close() },
+			"submit": func(x *gpool.Executor) {
+				gpool.AtExit(func() { fmt.Println(gpool.ApplyAsync(background, x, square, 1).Err(background)) })
+			},
+		} {
+			roles["conf-"+what+"-"+kind] = func() int {
+				x, err := busy()
+				if err != nil {
+					fmt.Println(err)
+					return 1
+				}
+				before(x)
+				gpool.Exit(0)
+				return 1
+			}
 		}
 	}
 }
@@ -1098,7 +1113,7 @@ func TestExecutorDeadlockConformance(t *testing.T) {
 		{"I12_panic_during_result_unpickle_in_result_handler", "parent-decode", "panic", is[*gpool.DecodeError], false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			x := newExecutor(t, gpool.NewExecutor, gpool.Workers(2))
+			x := newExecutor(t, gpool.NewExecutor, gpool.Workers(2), gpool.Stderr(io.Discard))
 			f := gpool.ApplyAsync(background, x, confBomb, newBomb(row.place, row.how))
 			if _, err := answer(t, f); !row.want(err) {
 				t.Errorf("a call: %v", err)
@@ -1134,7 +1149,7 @@ func TestExecutorDeadlockConformance(t *testing.T) {
 
 func TestExecutorShutdownDeadlockConformance(t *testing.T) {
 	t.Run("I11_stderr_of_the_dead", func(t *testing.T) {
-		x := newExecutor(t, gpool.NewExecutor, gpool.Workers(1), gpool.Stderr(&bytes.Buffer{}))
+		x := newExecutor(t, gpool.NewExecutor, gpool.Workers(1), gpool.Stderr(io.Discard))
 		_, err := answer(t, gpool.ApplyAsync(background, x, confBomb, newBomb("worker-run", "exit")))
 		if e, ok := errors.AsType[*gpool.WorkerDiedError](err); !ok || !strings.Contains(e.Stderr, "a bomb") {
 			t.Errorf("what a worker last printed: %v", err)
@@ -1182,12 +1197,12 @@ func TestExecutorShutdownDeadlockConformance(t *testing.T) {
 			})
 		}
 	})
-	for kind, make := range executorKinds {
+	for kind, create := range executorKinds {
 		t.Run("I16_should_not_deadlock_if_wakeup_pipe_full/"+kind, func(t *testing.T) {
 			const n = 100_000
-			x := newExecutor(t, make, gpool.Workers(2))
+			x := newExecutor(t, create, gpool.Workers(2))
 			within(t, 2*time.Minute, func() {
-				all := make2[*gpool.Future[int]](n)
+				all := make([]*gpool.Future[int], n)
 				for i := range all {
 					all[i] = gpool.ApplyAsync(background, x, square, i)
 				}
@@ -1200,5 +1215,3 @@ func TestExecutorShutdownDeadlockConformance(t *testing.T) {
 		})
 	}
 }
-
-func make2[T any](n int) []T { return make([]T, n) }

@@ -9,7 +9,6 @@ import (
 	"iter"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -350,10 +349,23 @@ func withDir(dir string, xs ...int) []gpool.Args2[string, int] {
 }
 
 func TestPoolConformance(t *testing.T) {
-	overRows(t, poolRows, map[string]func(*testing.T, ...gpool.Option) lifecycle{
-		"Pool":       func(t *testing.T, o ...gpool.Option) lifecycle { return newPool(t, o...) },
-		"ThreadPool": func(t *testing.T, o ...gpool.Option) lifecycle { return newThreads(t, o...) },
-	})
+	over := map[string]func(*testing.T, ...gpool.Option) lifecycle{}
+	for kind, create := range poolKinds {
+		over[kind] = func(t *testing.T, o ...gpool.Option) lifecycle {
+			p, err := create(background, o...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { endPool(t, p) })
+			return p
+		}
+	}
+	overRows(t, poolRows, over)
+}
+
+var poolKinds = map[string]func(context.Context, ...gpool.Option) (lifecycle, error){
+	"Pool":       func(ctx context.Context, o ...gpool.Option) (lifecycle, error) { return gpool.New(ctx, o...) },
+	"ThreadPool": func(ctx context.Context, o ...gpool.Option) (lifecycle, error) { return gpool.NewThreadPool(ctx, o...) },
 }
 
 // isThreads tells a pool of goroutines.
@@ -718,14 +730,11 @@ var poolRows = []conformanceRow[lifecycle]{
 		})
 	}},
 	{name: "E19_context", alone: func(t *testing.T) {
-		for kind, make := range map[string]func(context.Context) (lifecycle, error){
-			"Pool":       func(ctx context.Context) (lifecycle, error) { return gpool.New(ctx, gpool.Workers(2)) },
-			"ThreadPool": func(ctx context.Context) (lifecycle, error) { return gpool.NewThreadPool(ctx, gpool.Workers(2)) },
-		} {
+		for kind, create := range poolKinds {
 			t.Run(kind, func(t *testing.T) {
 				ctx, cancel := context.WithCancel(background)
 				defer cancel()
-				p, err := make(ctx)
+				p, err := create(ctx, gpool.Workers(2))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -834,6 +843,35 @@ var poolRows = []conformanceRow[lifecycle]{
 		})
 		works(t, p)
 	}},
+	{name: "E23_release_task_refs_of_what_was_given_up", both: func(t *testing.T, p lifecycle, _ string) {
+		var mu sync.Mutex // the inputs run on goroutines of their own
+		var refs []weak.Pointer[confObject]
+		for range 50 {
+			endless := func(yield func(*confObject) bool) {
+				for i := 0; ; i++ {
+					o := &confObject{N: i}
+					mu.Lock()
+					refs = append(refs, weak.Make(o))
+					mu.Unlock()
+					if !yield(o) {
+						return
+					}
+				}
+			}
+			it := gpool.Start(background, p, confObjects, endless, gpool.Window(20))
+			if _, ok, err := it.Next(background); !ok || err != nil {
+				t.Fatal(err)
+			}
+			it.Stop()
+			works(t, p)
+		}
+		collected(t, "what was taken and not run is dropped", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return !slices.ContainsFunc(refs, func(r weak.Pointer[confObject]) bool { return r.Value() != nil })
+		})
+		works(t, p)
+	}},
 	{name: "E24_enter", both: func(t *testing.T, p lifecycle, dir string) {
 		p.Close()
 		refused := func() {
@@ -882,15 +920,12 @@ var poolRows = []conformanceRow[lifecycle]{
 		}
 	}},
 	{name: "E25_resource_warning", alone: func(t *testing.T) {
-		for kind, make := range map[string]func(...gpool.Option) (lifecycle, error){
-			"Pool":       func(o ...gpool.Option) (lifecycle, error) { return gpool.New(background, o...) },
-			"ThreadPool": func(o ...gpool.Option) (lifecycle, error) { return gpool.NewThreadPool(background, o...) },
-		} {
+		for kind, create := range poolKinds {
 			t.Run(kind, func(t *testing.T) {
 				var text shared
 				var list []int
 				func() {
-					p, err := make(gpool.Workers(2), gpool.Stderr(&text))
+					p, err := create(background, gpool.Workers(2), gpool.Stderr(&text))
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -1006,7 +1041,7 @@ var poolRows = []conformanceRow[lifecycle]{
 	}},
 	{name: "E31_worker_finalization_via_atexit_handler", alone: func(t *testing.T) {
 		for _, end := range []string{"return", "exit"} {
-			for _, kind := range []string{"pool", "threads"} {
+			for kind := range poolKinds {
 				t.Run(kind+"/"+end, func(t *testing.T) { endsUnclosed(t, kind, end) })
 			}
 		}
@@ -1034,12 +1069,9 @@ var poolRows = []conformanceRow[lifecycle]{
 		}
 	}},
 	{name: "E33_failing_initializer", alone: func(t *testing.T) {
-		for kind, make := range map[string]func(...gpool.Option) (lifecycle, error){
-			"Pool":       func(o ...gpool.Option) (lifecycle, error) { return gpool.New(background, o...) },
-			"ThreadPool": func(o ...gpool.Option) (lifecycle, error) { return gpool.NewThreadPool(background, o...) },
-		} {
+		for kind, create := range poolKinds {
 			t.Run(kind, func(t *testing.T) {
-				p, err := make(gpool.Workers(2), gpool.Initializer(confFailingInit, 9))
+				p, err := create(background, gpool.Workers(2), gpool.Initializer(confFailingInit, 9))
 				if err == nil { // it said hello before it failed
 					defer endPool(t, p)
 					_, err = answer(t, gpool.ApplyAsync(background, p, square, 1))
@@ -1157,13 +1189,14 @@ var poolRows = []conformanceRow[lifecycle]{
 		}
 	}},
 	{name: "K4_raising_callbacks", alone: func(t *testing.T) {
-		for kind, make := range map[string]func(...gpool.Option) lifecycle{
-			"Pool":       func(o ...gpool.Option) lifecycle { return newPool(t, o...) },
-			"ThreadPool": func(o ...gpool.Option) lifecycle { return newThreads(t, o...) },
-		} {
+		for kind, create := range poolKinds {
 			t.Run(kind, func(t *testing.T) {
 				var text shared
-				p := make(gpool.Workers(1), gpool.Stderr(&text))
+				p, err := create(background, gpool.Workers(1), gpool.Stderr(&text))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer endPool(t, p)
 				good := gpool.ApplyAsync(background, p, square, 3)
 				good.OnSuccess(func(int) { panic("in a callback") })
 				bad := gpool.ApplyAsync(background, p, failIf, gpool.A2(1, []int{1}))
@@ -1173,7 +1206,7 @@ var poolRows = []conformanceRow[lifecycle]{
 				if y := got(t, good); y != 9 {
 					t.Errorf("got %d", y)
 				}
-				_, err := answer(t, bad)
+				_, err = answer(t, bad)
 				wantError(t, err, errBad)
 				wantList(t, got(t, all), squares(3))
 				until(t, "the panics are printed", func() bool {
@@ -1204,59 +1237,45 @@ func wantPids(t *testing.T, p lifecycle, want int, chunk gpool.CallOption) {
 	}
 }
 
-// A scenario is a program of its own, which the test binary plays: what happens when it
-// ends can be seen from outside only.
-
-const scenarioVariable = "GPOOL_TEST_SCENARIO"
-
-var scenarios = map[string]func(dir string){}
-
-// TestScenario is the main function of scenarios.
-func TestScenario(t *testing.T) {
-	name, dir, ok := strings.Cut(os.Getenv(scenarioVariable), " ")
-	if !ok {
-		return
-	}
-	scenarios[name](dir)
-	os.Exit(0) // main returns
-}
-
-// play runs a scenario and returns what it has printed.
-func play(t *testing.T, name, dir string) string {
+// play runs the test binary in a role, with a directory, and returns what it has printed.
+func play(t *testing.T, role, dir string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(background, time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestScenario$")
-	cmd.Env = append(os.Environ(), scenarioVariable+"="+name+" "+dir)
+	var out bytes.Buffer
+	cmd := playing(role, roleDirVar+"="+dir)
+	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = 10 * time.Second
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("the program: %v\n%s", err, out)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
 	}
-	return string(out)
+	timer := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("the program: %v\n%s", err, out.Bytes())
+	}
+	return out.String()
 }
+
+const roleDirVar = "GPOOL_TEST_ROLE_DIR"
 
 func init() {
-	for kind, make := range map[string]func() (lifecycle, error){
-		"pool":    func() (lifecycle, error) { return gpool.New(background, gpool.Workers(3)) },
-		"threads": func() (lifecycle, error) { return gpool.NewThreadPool(background, gpool.Workers(3)) },
-	} {
+	for kind, create := range poolKinds {
 		for end, exit := range map[string]func(int){"return": os.Exit, "exit": gpool.Exit} {
-			scenarios["unclosed-"+kind+"-"+end] = func(dir string) {
-				p, err := make()
+			roles["conf-unclosed-"+kind+"-"+end] = func() int {
+				p, err := create(background, gpool.Workers(3))
 				if err != nil {
 					fmt.Println(err)
-					os.Exit(1)
+					return 1
 				}
-				f := gpool.ApplyAsync(background, p, touchAndWait, filepath.Join(dir, "begun"))
-				for _, err := os.Stat(filepath.Join(dir, "begun")); err != nil; _, err = os.Stat(filepath.Join(dir, "begun")) {
+				begun := filepath.Join(os.Getenv(roleDirVar), "begun")
+				gpool.ApplyAsync(background, p, touchAndWait, begun)
+				for _, err := os.Stat(begun); err != nil; _, err = os.Stat(begun) {
 					time.Sleep(time.Millisecond)
 				}
 				for _, w := range p.Stats().Workers {
 					fmt.Println(w.Pid)
 				}
-				runtime.KeepAlive(f)
 				exit(0)
+				return 1
 			}
 		}
 	}
@@ -1265,7 +1284,7 @@ func init() {
 // endsUnclosed plays a program that ends without having closed its pool, while a call
 // runs.
 func endsUnclosed(t *testing.T, kind, end string) {
-	out := play(t, "unclosed-"+kind+"-"+end, t.TempDir())
+	out := play(t, "conf-unclosed-"+kind+"-"+end, t.TempDir())
 	fields := strings.Fields(out)
 	if len(fields) != 3 {
 		t.Fatalf("it printed %q", out)

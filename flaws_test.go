@@ -301,9 +301,15 @@ func TestF04ADeathCostsOneCallOfItsChunkAndRunsNoneTwice(t *testing.T) {
 
 func TestF05AFailingInitializerFailsThePool(t *testing.T) {
 	dir := t.TempDir()
-	p := newPool(t, gpool.Workers(3), gpool.Initializer(initFails, dir))
+	var p *gpool.Pool
 	within(t, 5*time.Second, func() {
-		_, err := gpool.Map(background, p, square, upTo(10))
+		// A pool that is not lazy may have failed before New returns, which says so then.
+		var err error
+		if p, err = gpool.New(background, gpool.Workers(3), gpool.Initializer(initFails, dir), gpool.Lazy()); err != nil {
+			t.Fatal(err)
+		}
+		defer endPool(t, p)
+		_, err = gpool.Map(background, p, square, upTo(10))
 		init, ok := errors.AsType[*gpool.InitError](err)
 		if !ok || !errors.Is(err, errBad) || !strings.Contains(init.Error(), "no model at hand") {
 			t.Errorf("Map gives %v", err)

@@ -335,6 +335,9 @@ func (s *stream[In, Out]) over(err error) {
 	if ending != nil && !s.ended {
 		s.last = ending
 	}
+	if s.taken-s.yielded > len(s.results) && (s.last == nil || s.last == ErrPoolClosed) {
+		s.last = ErrCancelled // not everything that was taken has a result
+	}
 	for _, c := range s.calls {
 		s.engine.drop(c.Payload)
 	}

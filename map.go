@@ -1,6 +1,7 @@
 package gpool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -174,6 +175,7 @@ type mapJob[In, Out any] struct {
 	out    []Out
 	first  error // in time
 	failed []indexedError
+	booked int // results that have come
 }
 
 type indexedError struct {
@@ -241,6 +243,7 @@ func (m *mapJob[In, Out]) Flush() error { return nil }
 // Result implements pool.Consumer.
 func (m *mapJob[In, Out]) Result(r *pool.Result) error {
 	index := int(r.Call.Seq - 1)
+	m.booked++
 	err := m.take(r, index)
 	if err == nil {
 		return nil
@@ -252,7 +255,7 @@ func (m *mapJob[In, Out]) Result(r *pool.Result) error {
 	case firstInOrder, allErrors:
 		m.failed = append(m.failed, indexedError{index, err})
 	case failFast:
-		m.settle()
+		m.settle(nil)
 		m.stop()
 	}
 	return nil
@@ -272,11 +275,12 @@ func (m *mapJob[In, Out]) take(r *pool.Result, index int) error {
 	return err
 }
 
-// settle ends the future with what has come, and gives the results out of hand.
-func (m *mapJob[In, Out]) settle() {
+// settle ends the future with what has come, and gives the results out of hand. If
+// nothing of that is an error, missing says why there is not more.
+func (m *mapJob[In, Out]) settle(missing error) {
 	out := m.out
 	m.out = nil
-	m.future.settle(handed, out, m.verdict())
+	m.future.settle(handed, out, cmp.Or(m.verdict(), missing))
 }
 
 func (m *mapJob[In, Out]) verdict() error {
@@ -298,10 +302,11 @@ func (m *mapJob[In, Out]) verdict() error {
 // over is told when the last result has come.
 func (m *mapJob[In, Out]) over(err error) {
 	m.engine.over(m, err)
-	if err := m.engine.ending(); err != nil && m.first == nil {
-		m.first = err
+	var missing error
+	if m.booked < len(m.out) { // it ended before the pool had taken all items
+		missing = cmp.Or(m.engine.ending(), ErrCancelled)
 	}
-	m.settle()
+	m.settle(missing)
 	m.mu.Lock()
 	m.items = nil
 	m.mu.Unlock()

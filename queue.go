@@ -1,6 +1,7 @@
 package gpool
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"sync"
@@ -20,6 +21,7 @@ type queue struct {
 	waiting []pool.Call        // not pulled yet
 	open    map[entry]struct{} // all whose result has not come
 	closed  bool               // no more will come
+	drained bool               // what waited was cancelled
 	failure error              // why, if something else than Close has ended it
 	wakeC   chan struct{}      // tells Next that something has changed
 }
@@ -115,6 +117,7 @@ func (q *queue) Result(r *pool.Result) error {
 	delete(q.open, en)
 	q.mu.Unlock()
 	en.booked(r)
+	r.Call.Item, r.Call.Payload = nil, nil // its neighbours in memory may have to wait for long
 	return nil
 }
 
@@ -158,7 +161,7 @@ func (q *queue) give(err error) []entry {
 func (q *queue) cancelPending() {
 	q.mu.Lock()
 	waiting := q.waiting
-	q.waiting, q.closed = nil, true
+	q.waiting, q.closed, q.drained = nil, true, true
 	for _, c := range waiting {
 		delete(q.open, c.Item.(entry))
 		q.engine.drop(c.Payload)
@@ -174,9 +177,11 @@ func (q *queue) cancelPending() {
 // over is told when the job has ended: whatever is left will have no result.
 func (q *queue) over(err error) {
 	q.engine.over(nil, err)
-	left := q.engine.ending()
-	if left == nil {
-		left = ErrPoolClosed
+	q.mu.Lock()
+	left := ErrPoolClosed
+	if q.drained { // the pool was about to take it
+		left = ErrCancelled
 	}
-	q.terminate(left)
+	q.mu.Unlock()
+	q.terminate(cmp.Or(q.engine.ending(), left))
 }

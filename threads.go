@@ -19,11 +19,18 @@ import (
 // Pool by construction. Values do not travel in the frames: they lie in a vault, and the
 // payload is their number in it.
 
-// vault keeps the values that are under way in a ThreadPool, each in a numbered place.
+// vault keeps the values that are under way in a ThreadPool, each in a place whose number
+// travels. A number counts once: places are used again, and what is asked for a second
+// time, of a call that was run and then dropped, must not be the value of another.
 type vault struct {
 	mu     sync.Mutex
-	values []any
-	free   []uint64 // places that are empty
+	places []place
+	free   []uint32 // places that are empty
+}
+
+type place struct {
+	value any
+	use   uint32 // how often it was emptied; the lower half of its number
 }
 
 func newVault() *vault { return &vault{} }
@@ -32,47 +39,51 @@ func newVault() *vault { return &vault{} }
 func (v *vault) put(dst []byte, value any) []byte {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if n := len(v.free); n > 0 {
-		at := v.free[n-1]
-		v.free = v.free[:n-1]
-		v.values[at] = value
-		return binary.BigEndian.AppendUint64(dst, at)
+	if len(v.free) == 0 {
+		v.places = append(v.places, place{})
+		v.free = append(v.free, uint32(len(v.places)-1))
 	}
-	v.values = append(v.values, value)
-	return binary.BigEndian.AppendUint64(dst, uint64(len(v.values)-1))
+	at := v.free[len(v.free)-1]
+	v.free = v.free[:len(v.free)-1]
+	v.places[at].value = value
+	return binary.BigEndian.AppendUint64(dst, uint64(at)<<32|uint64(v.places[at].use))
 }
 
-// look returns the value of a number, nil if it is none.
+// look returns the value of a number, nil if it is not there any more.
 func (v *vault) look(number []byte) any {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if at, ok := v.place(number); ok {
-		return v.values[at]
+	if p, _ := v.place(number); p != nil {
+		return p.value
 	}
 	return nil
 }
 
-// take is look, and frees the place: nobody may use the number again.
+// take is look, and empties the place.
 func (v *vault) take(number []byte) any {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	at, ok := v.place(number)
-	if !ok {
+	p, at := v.place(number)
+	if p == nil {
 		return nil
 	}
-	value := v.values[at]
-	v.values[at] = nil
+	value := p.value
+	p.value, p.use = nil, p.use+1
 	v.free = append(v.free, at)
 	return value
 }
 
 // place is called under the lock.
-func (v *vault) place(number []byte) (uint64, bool) {
+func (v *vault) place(number []byte) (*place, uint32) {
 	if len(number) != 8 {
-		return 0, false
+		return nil, 0
 	}
-	at := binary.BigEndian.Uint64(number)
-	return at, at < uint64(len(v.values))
+	n := binary.BigEndian.Uint64(number)
+	at, use := uint32(n>>32), uint32(n)
+	if int(at) >= len(v.places) || v.places[at].use != use {
+		return nil, 0
+	}
+	return &v.places[at], at
 }
 
 // thunk is a call as it lies in a vault: the task with its argument.

@@ -2,6 +2,7 @@ package gpool
 
 import (
 	"context"
+	"errors"
 	"iter"
 )
 
@@ -11,7 +12,7 @@ type When int
 const (
 	AllCompleted   When = iota // every call has ended
 	FirstCompleted             // one has
-	FirstException             // one has failed, or all have ended
+	FirstException             // one has failed, or all have ended; to be cancelled is not to fail
 )
 
 // AnyFuture is a [Future] of whatever type.
@@ -99,11 +100,17 @@ func enough(when When, futures []AnyFuture) bool {
 			continue
 		}
 		ready++
-		if ok, _ := f.Successful(); when == FirstCompleted || when == FirstException && !ok {
+		if when == FirstCompleted || when == FirstException && failed(f) {
 			return true
 		}
 	}
 	return ready == len(futures)
+}
+
+// failed reports whether a call that has ended has failed, as Python counts it.
+func failed(f AnyFuture) bool {
+	err := f.Err(context.Background())
+	return err != nil && !errors.Is(err, ErrCancelled)
 }
 
 // notify sends each future when it has ended, first those that have already. stop ends

@@ -90,7 +90,7 @@ func (p *printer) Result(r *pool.Result) error {
 		return nil
 	default:
 		p.failed.Add(1)
-		p.list(r, o.err.Error())
+		p.list(r, reason(o.err))
 	}
 	if o.note != "" {
 		p.list(r, o.note)
@@ -112,6 +112,14 @@ func (p *printer) writing(err error) error {
 		return fmt.Errorf("write the results: %w", err)
 	}
 	return nil
+}
+
+// reason is an error as one line; what a task says may be anything.
+func reason(err error) string {
+	if _, ok := errors.AsType[*pool.TaskError](err); ok {
+		return printable(err.Error())
+	}
+	return err.Error()
 }
 
 // list says on stderr what happened to a call.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,15 +26,17 @@ type block struct {
 	examples []example
 }
 
-// TestDocumentsRun runs every console block of the documents, as a reader would paste it.
+// TestDocumentsRun runs every console block of the documents, as a reader would paste it:
+// with a copy of examples/workers, that of its own README within.
 // Documents without one are fine, but for the README.
 func TestDocumentsRun(t *testing.T) {
 	files, err := filepath.Glob("../../docs/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range append([]string{"../../README.md", "../../CHANGELOG.md"}, files...) {
-		t.Run(filepath.Base(file), func(t *testing.T) {
+	workersReadme := "../../examples/workers/README.md"
+	for _, file := range append([]string{"../../README.md", "../../CHANGELOG.md", workersReadme}, files...) {
+		t.Run(strings.TrimPrefix(file, "../../"), func(t *testing.T) {
 			text, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
@@ -48,7 +51,16 @@ func TestDocumentsRun(t *testing.T) {
 			for _, b := range blocks {
 				t.Run(fmt.Sprintf("line %d", b.line), func(t *testing.T) {
 					t.Parallel()
-					if err := b.run(t.TempDir()); err != nil {
+					b.skipWithout(t)
+					dir := t.TempDir()
+					workersDir := filepath.Join(dir, "examples", "workers")
+					if err := workers.copyTo(workersDir); err != nil {
+						t.Fatal(err)
+					}
+					if file == workersReadme {
+						dir = workersDir
+					}
+					if err := b.run(dir); err != nil {
 						t.Error(err)
 					}
 				})
@@ -91,12 +103,28 @@ func consoleBlocks(text string) (blocks []block, err error) {
 	return blocks, nil
 }
 
+// skipWithout skips a block whose commands use a language that is not here.
+func (b block) skipWithout(t *testing.T) {
+	for program, language := range map[string]string{"python3": "python", "node": "javascript"} {
+		uses := func(e example) bool { return slices.Contains(strings.Fields(e.command), program) }
+		if !slices.ContainsFunc(b.examples, uses) {
+			continue
+		}
+		if why, err := workers.missing(language); err != nil {
+			t.Fatal(err)
+		} else if why != "" {
+			t.Skip(why)
+		}
+	}
+}
+
 // run runs the commands of a block in dir and compares what they print.
 func (b block) run(dir string) error {
 	for _, e := range b.examples {
 		var out, errs bytes.Buffer
 		cmd := exec.Command("sh", "-c", e.command)
 		cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = dir, &out, &errs, 10*time.Second
+		cmd.Env = append(os.Environ(), "PATH="+workers.path(os.Getenv("PATH")))
 		// Examples may show how something fails.
 		if err := cmd.Run(); err != nil {
 			if _, ok := errors.AsType[*exec.ExitError](err); !ok {

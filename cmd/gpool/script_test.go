@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == workerVerb {
 		main()
 	}
-	testscript.Main(leakChecked{m}, map[string]func(){"gpool": main})
+	testscript.Main(leakChecked{m}, map[string]func(){"gpool": main, "taskworker": taskWorker})
 }
 
 // leakChecked fails the tests if one of them has left a gpool or a worker running.
@@ -35,7 +35,12 @@ type leakChecked struct{ m *testing.M }
 
 // Run implements testscript.TestingM.
 func (l leakChecked) Run() int {
+	if err := workers.make(); err != nil {
+		fmt.Fprintln(os.Stderr, "prepare workers in other languages:", err)
+		return 1
+	}
 	code := l.m.Run()
+	workers.remove()
 	gpool, err := exec.LookPath("gpool")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "look for processes left behind:", err)
@@ -69,6 +74,8 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       *update,
+		Setup:               workers.setup,
+		Condition:           workers.condition,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits":     exits,
 			"usage":     usage,

@@ -30,8 +30,10 @@ func findProgram(name string, words []string) (*userProgram, error) {
 	return &userProgram{path, append([]string{name}, words...)}, nil
 }
 
+// launcher gives each worker one thread of Go code, as package gpool does: there are as
+// many workers as CPUs.
 func (p *userProgram) launcher() pool.Launcher {
-	return launch.Program{Path: p.path, Args: p.argv[1:]}.Launcher()
+	return launch.Program{Path: p.path, Args: p.argv[1:], Procs: 1}.Launcher()
 }
 
 func (p *userProgram) String() string { return command.QuoteArgv(shorten(p.argv)) }

@@ -7,7 +7,8 @@ TASKS = {  # name: (signature, function)
     "inverse": ("(number) float", lambda x: 1 / x),
 }
 TEXT = {"unicode_errors": "surrogateescape"}  # items need not be UTF-8
-frames = os.fdopen(os.dup(1), "wb")
+calls, frames = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # what a task starts does not read the frames
 os.dup2(2, 1)  # what a task prints goes to stderr, not between the frames
 
 def send(*message):
@@ -23,8 +24,8 @@ def call(name, payload):  # an array is the arguments, anything else is the only
         return [1, f"{type(e).__name__}: {e}"]
 
 send(1, 0, 1, "", os.getpid(), list(TASKS), [signature for signature, _ in TASKS.values()])  # hello
-while head := sys.stdin.buffer.read(4):
-    kind, id, *rest = msgpack.unpackb(sys.stdin.buffer.read(int.from_bytes(head, "big")))
+while head := calls.read(4):
+    kind, id, *rest = msgpack.unpackb(calls.read(int.from_bytes(head, "big")))
     if kind == 2:  # init, perhaps with an initializer
         send(4, 0, [call(rest[1], b"") if rest[1] else b""])
     for at, payload in enumerate(rest[1] if kind == 3 else []):  # run

@@ -78,6 +78,32 @@ func TestWhatIsRecordedCanBeRead(t *testing.T) {
 	wantRead(t, box, 0, second)
 }
 
+// A worker in another language leaves its box alone, which is not the same as having
+// run nothing.
+func TestABoxKnowsWhetherItWasOpened(t *testing.T) {
+	box, file, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer box.Close()
+	if box.Opened() {
+		t.Error("a new box says that it was opened")
+	}
+	fd, err := unix.Dup(int(file.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	recorder, err := Open(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer recorder.Close()
+	if !box.Opened() {
+		t.Error("an opened box says that it was not")
+	}
+}
+
 func TestTheCopiesAreTheCallers(t *testing.T) {
 	box, r := open(t)
 	r.Finish(Record{ID: 1, Data: []byte("one")})

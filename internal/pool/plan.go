@@ -18,7 +18,7 @@ const (
 	maxStarts    = 3                     // failed starts in a row on one slot that fail the pool
 	shortLife    = time.Second           // a worker that dies sooner, without a call, is a failed start
 	maxStarting  = 8                     // workers that start at once: more would only wait for each other
-	heldBytes    = 4 << 20               // payloads that may be in memory beyond one
+	heldBytes    = 2 << 20               // payloads that may be in memory beyond one for each worker
 	pullBytes    = 1 << 20               // payloads that are pulled at once
 	chunkBytes   = 256 << 10             // payloads of a chunk of the pool's own choice
 	aheadBytes   = 512 << 10             // payloads before a worker, beyond which it gets no more
@@ -242,7 +242,8 @@ func (p *plan) wants(j *jobPlan) int {
 	}
 	if under > 0 { // as many as there is room for, if they are like those so far
 		each := int(j.pulledBytes/j.pulled) + 1
-		n = min(n, max(0, heldBytes-j.bytes)/each, pullBytes/each+1)
+		free := max(0, p.target-int(under)) // workers that have nothing of it, however large it is
+		n = min(n, max(free, min(max(0, heldBytes-j.bytes)/each, pullBytes/each+1)))
 	} else {
 		n = min(n, firstPull)
 	}

@@ -393,10 +393,11 @@ func TestTheTenLineWorkerInTheProtocol(t *testing.T) {
 		t.Errorf("its hello is %+v", h)
 	}
 	w.send(func(p *ipc.Writer) { p.Init(ipc.Init{Slot: 1}) })
-	w.shell.parent.run(1, "upper", "a", "ä")
+	// Each payload and value is a msgpack str.
+	w.shell.parent.run(1, "upper", "\xa1a", "\xa2ä")
 	w.numbers(ipc.KindCredit, 1, 1) // optional, and unknown to it
-	w.shell.parent.run(3, "upper", "c")
-	for _, want := range []string{"result 0: ", "result 1: A Ä", "result 3: C"} {
+	w.shell.parent.run(3, "upper", "\xa1c")
+	for _, want := range []string{"result 0: ", "result 1: \xa1A \xa2Ä", "result 3: \xa1C"} {
 		if got := show(w.next()); got != want {
 			t.Errorf("it said %s, want %s", got, want)
 		}
