@@ -991,12 +991,8 @@ var poolRows = []conformanceRow[lifecycle]{
 		if s.Started < 10 || s.Deaths != 0 {
 			t.Errorf("%d workers were started for 100 calls, 10 each; %d died", s.Started, s.Deaths)
 		}
-		if !isThreads(p) {
-			for _, pid := range pids(s) {
-				if slices.Contains(before, pid) {
-					t.Errorf("worker %d is there after 100 calls", pid)
-				}
-			}
+		if after := pids(s); !isThreads(p) && slices.Equal(after, before) {
+			t.Errorf("after 100 calls the workers are still %v", after)
 		}
 		p.Close()
 		within(t, 20*time.Second, func() {

@@ -33,11 +33,12 @@ func TestExamplesAsAnotherModule(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	writeReadmeProgram(t, filepath.Join(dir, "examples", "readme"))
 	bin := filepath.Join(dir, "bin") + string(filepath.Separator)
 	goCommand(t, dir, "vet", "./...")
 	goCommand(t, dir, "build", "-o", bin, "./...")
 
-	outputs, err := filepath.Glob("examples/*/output.txt")
+	outputs, err := filepath.Glob(filepath.Join(dir, "examples/*/output.txt"))
 	if err != nil || len(outputs) < 3 {
 		t.Fatalf("%d examples say what they print, %v", len(outputs), err)
 	}
@@ -68,6 +69,31 @@ func TestExamplesAsAnotherModule(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// writeReadmeProgram makes an example of the program in README.md and of what it prints,
+// the block that follows it.
+func writeReadmeProgram(t *testing.T, dir string) {
+	t.Helper()
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(text), "```go\n")
+	program, rest, ended := strings.Cut(rest, "```\n")
+	_, rest, follows := strings.Cut(rest, "```\n")
+	output, _, closed := strings.Cut(rest, "```\n")
+	if !found || !ended || !follows || !closed {
+		t.Fatal("README.md has no program with its output")
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"main.go": program, "output.txt": output} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

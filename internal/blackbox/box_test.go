@@ -89,16 +89,8 @@ func TestABoxKnowsWhetherItWasOpened(t *testing.T) {
 	if box.Opened() {
 		t.Error("a new box says that it was opened")
 	}
-	fd, err := unix.Dup(int(file.Fd()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	file.Close()
-	recorder, err := Open(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer recorder.Close()
+	defer file.Close()
+	openFile(t, file)
 	if !box.Opened() {
 		t.Error("an opened box says that it was not")
 	}

@@ -79,6 +79,7 @@ var formats = []struct {
 		[]string{`1 ["z" "a" "b"] ["1" "x" "{\"c\":[1,2]}"]`, `2 [] []`}},
 	{"jsonl nul", Format{Rows: JSONL, Null: true}, "[1,\n2]\x00x", []string{`1 ["1" "2"]`,
 		`error: record 2 of standard input is not a JSON array or object: invalid character 'x' looking for beginning of value`}},
+	{"json text", Format{Rows: JSONText}, "[1, 2]\n\n \t\r\n{\"a\"\n\xff", []string{`1 ["[1, 2]"]`, `4 ["{\"a\""]`, `5 ["\xff"]`}},
 	{"jsonl bad", Format{Rows: JSONL}, "[1]\n42\n[1\n[\"\xff\"]\n[1] x\n\"s\"\n[2]", []string{`1 ["1"]`,
 		`error: line 2 of standard input is not a JSON array or object: it is the single value 42: put it in brackets`,
 		`error: line 3 of standard input is not a JSON array or object: unexpected end of JSON input`,
@@ -240,7 +241,7 @@ func TestHeader(t *testing.T) {
 // What stood before a read error is handed out; the line that it cut off is not an item.
 func TestReadErrorInMidLine(t *testing.T) {
 	boom := errors.New("boom")
-	for _, rows := range []RowFormat{WholeLine, Columns, CSV, JSONL} {
+	for _, rows := range []RowFormat{WholeLine, Columns, CSV, JSONL, JSONText} {
 		in := io.MultiReader(strings.NewReader("[1]\n[2]\n[3]"), iotest.ErrReader(boom))
 		src, _, _ := Open(nil, in, Format{Rows: rows})
 		got, err := ReadAll(src)
