@@ -942,8 +942,8 @@ func manyGated(t *testing.T, x *gpool.Executor, dir string) (all []*gpool.Future
 func endsBusy(t *testing.T, x *gpool.Executor, dir string, end func()) {
 	t.Helper()
 	running := gpool.ApplyAsync(background, x, confGate, dir)
-	all := gpool.MapAsync(background, x, confGatedRecord, withDir(dir, upTo(100)...))
 	until(t, "the call has begun", func() bool { return len(started(t, dir)) == 1 })
+	all := gpool.MapAsync(background, x, confGatedRecord, withDir(dir, upTo(100)...))
 	list := pids(x.Stats())
 	within(t, 20*time.Second, end)
 	for _, err := range []error{running.Err(background), all.Err(background)} {

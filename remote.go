@@ -1,6 +1,7 @@
 package gpool
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -61,6 +62,9 @@ func RegisterError[E error](name string) {
 			var e E
 			if err := value.Decode(b, &e); err != nil {
 				return nil, err
+			}
+			if v := reflect.ValueOf(e); v.Kind() == reflect.Pointer && v.IsNil() {
+				return nil, errors.New("it is nil") // its methods may panic wherever it is looked at
 			}
 			return withErrors(e, inner), nil
 		},
@@ -177,9 +181,6 @@ func withErrors[E error](e E, inner []error) error {
 	copied.Set(reflect.ValueOf(e))
 	target := copied
 	if target.Kind() == reflect.Pointer {
-		if target.IsNil() {
-			return e
-		}
 		target = target.Elem()
 	}
 	errorFields(target, func(field reflect.Value) {
@@ -240,7 +241,7 @@ func encodeError(err error) []byte {
 }
 
 func appendError(e *ipc.Encoder, err error, depth int, left *int) {
-	if err == nil {
+	if err == nil || *left <= 0 {
 		e.Array(0)
 		return
 	}

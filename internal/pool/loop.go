@@ -560,6 +560,8 @@ func (l *loop) gone(m gone) {
 		switch {
 		case before.state == slotStarting && noThreads(m.stderr):
 			l.noRoom(slot, fmt.Errorf("start worker %d: it gets no threads: %w", slot+1, syscall.EAGAIN))
+		case refused(m.cause): // and so would be the next one
+			l.fail(&StartError{slot + 1, died})
 		case useless && victim == nil:
 			l.notStarted(slot, died)
 		}
@@ -574,6 +576,11 @@ func (l *loop) fit() {
 		l.links = append(l.links, nil)
 	}
 	l.links = l.links[:len(l.plan.slots)]
+}
+
+func refused(cause error) bool {
+	_, is := cause.(*RefusedError)
+	return is
 }
 
 // replay books what a dead worker had finished and could not say any more, and says

@@ -299,14 +299,14 @@ type RefusedError struct {
 }
 
 func (e *RefusedError) Error() string {
-	s := fmt.Sprintf("it was built from other code: its build is %q", e.WorkerBuild)
-	if e.Build != "" {
-		s += fmt.Sprintf(" and this program's is %q", e.Build)
+	var parts []string
+	if e.Build != "" && e.Build != e.WorkerBuild {
+		parts = append(parts, fmt.Sprintf("it was built from other code: its build is %q and this program's is %q", e.WorkerBuild, e.Build))
 	}
 	if len(e.Missing) > 0 {
-		s += "; it lacks the tasks " + strings.Join(e.Missing, ", ")
+		parts = append(parts, fmt.Sprintf("it lacks the tasks %s (its build is %q)", strings.Join(e.Missing, ", "), e.WorkerBuild))
 	}
-	return s
+	return strings.Join(parts, "; ")
 }
 
 // BrokenError says that the pool has failed because workers died: one, if
