@@ -77,7 +77,7 @@ func newEngine(ctx context.Context, c *config, v *vault) (*engine, error) {
 		return nil, err
 	}
 	e := &engine{
-		vault: v, call: c.call, stderr: &lockedWriter{w: c.stderr}, workers: c.workers,
+		vault: v, call: c.call, finishAtExit: c.finishAtExit, stderr: &lockedWriter{w: c.stderr}, workers: c.workers,
 		queues: make(map[queueKey]*queue), live: make(map[job]struct{}),
 	}
 	c.pool.Workers, c.pool.Stderr = c.workers, e.stderr
@@ -91,9 +91,11 @@ func newEngine(ctx context.Context, c *config, v *vault) (*engine, error) {
 	}
 	e.pool = p
 	atExit.add(e)
+	e.mu.Lock() // which end waits for
 	e.unhook = context.AfterFunc(ctx, func() {
 		e.end(pool.Terminate, fmt.Errorf("%w: %w", ErrTerminated, context.Cause(ctx)))
 	})
+	e.mu.Unlock()
 	if !c.lazy {
 		if err := p.Started(ctx); err != nil {
 			e.kill()
@@ -134,6 +136,9 @@ func bindHook[In, Out any](e *engine, t *Task[In, Out], in In) (string, []byte, 
 func (c *config) processes() error {
 	if IsWorker() && !guarded() {
 		exitUnguarded()
+	}
+	if c.program == nil && !guarded() {
+		return fmt.Errorf("gpool: make a pool: %w", errNoInit)
 	}
 	if depth := launch.Depth(); depth >= maxDepth {
 		return fmt.Errorf("gpool: make a pool within %d others: at most %d are possible; does a task start the program that runs it?", depth, maxDepth)

@@ -25,18 +25,19 @@ type CommonOption interface {
 
 // config is what New was asked for.
 type config struct {
-	pool        pool.Config
-	workers     int // 0 for the default
-	lazy        bool
-	call        callConfig // defaults of calls
-	init, final func(*engine) (task string, common []byte, err error)
-	program     []string // path and arguments; nil is this program
-	env         []string
-	dir         string
-	stderr      io.Writer
-	procs       int
-	onlyOfPools []string // names of options that make sense with processes only
-	err         error
+	pool         pool.Config
+	workers      int // 0 for the default
+	lazy         bool
+	finishAtExit bool       // of an executor
+	call         callConfig // defaults of calls
+	init, final  func(*engine) (task string, common []byte, err error)
+	program      []string // path and arguments; nil is this program
+	env          []string
+	dir          string
+	stderr       io.Writer
+	procs        int
+	onlyOfPools  []string // names of options that make sense with processes only
+	err          error
 }
 
 // callConfig is what a call, or a Map, was asked for.

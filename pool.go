@@ -180,7 +180,7 @@ func (x *Executor) engineOf() *engine { return x.engine }
 // NewExecutor makes an executor over worker processes. When ctx ends it is terminated.
 // Add [BreakOnCrash] for Python's rule that the death of a worker breaks it for good.
 func NewExecutor(ctx context.Context, o ...Option) (*Executor, error) {
-	c, err := newConfig(append([]Option{Lazy()}, o...))
+	c, err := newConfig(append([]Option{forExecutor}, o...))
 	if err != nil {
 		return nil, err
 	}
@@ -192,18 +192,20 @@ func NewExecutor(ctx context.Context, o ...Option) (*Executor, error) {
 
 // NewThreadExecutor makes an executor over goroutines of this process.
 func NewThreadExecutor(ctx context.Context, o ...Option) (*Executor, error) {
-	c, err := newConfig(append([]Option{Lazy()}, o...))
+	c, err := newConfig(append([]Option{forExecutor}, o...))
 	if err != nil {
 		return nil, err
 	}
 	return newExecutor(newThreadEngine(ctx, c))
 }
 
+// forExecutor is what executors have by themselves.
+var forExecutor = poolOption(func(c *config) { c.lazy, c.finishAtExit = true, true })
+
 func newExecutor(e *engine, err error) (*Executor, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.finishAtExit = true
 	x := &Executor{e}
 	runtime.AddCleanup(x, (*engine).close, e)
 	return x, nil

@@ -142,12 +142,17 @@ func (p *local) Kill() {
 // Wait pairs with Launch.
 func (p *local) Wait() pool.Exit {
 	clean := p.exit.ended(p.Pid())
+	if !canLook {
+		_ = p.cmd.Wait() // it takes long, and Kill must not wait for the lock
+	}
 	p.mu.Lock()
 	if !clean {
 		// Its pid is still taken, so its session's id means its session.
 		session.Kill(p.Pid(), 0)
 	}
-	_ = p.cmd.Wait() // the state says it
+	if canLook {
+		_ = p.cmd.Wait() // the state says it
+	}
 	p.gone = true
 	p.mu.Unlock()
 	late := time.Now().Add(drainTime)
