@@ -42,7 +42,7 @@ func applyAsync[In, Out any](ctx context.Context, e *engine, f *Future[Out], t *
 	if err := e.refuses(&call); err != nil {
 		return err
 	}
-	q, err := e.queueOf(name)
+	q, err := e.singles()
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func applyAsync[In, Out any](ctx context.Context, e *engine, f *Future[Out], t *
 		return err
 	}
 	f.watch(ctx, func() { q.job.Cancel(entry(f)) })
-	if err := q.put(f, payload, call.limitsOf()); err != nil {
+	if err := q.put(f, name, payload, call.limitsOf()); err != nil {
 		e.drop(payload)
 		return err
 	}

@@ -36,9 +36,9 @@ type engine struct {
 	mu      sync.Mutex
 	state   engineState
 	workers int
-	why     error // the state is terminated: because of this
-	failure error // why the pool has failed
-	queues  map[queueKey]*queue
+	why     error            // the state is terminated: because of this
+	failure error            // why the pool has failed
+	queue   *queue           // of single calls; nil until there is one
 	live    map[job]struct{} // Maps and iterators that are not over
 }
 
@@ -78,7 +78,7 @@ func newEngine(ctx context.Context, c *config, v *vault) (*engine, error) {
 	}
 	e := &engine{
 		vault: v, call: c.call, finishAtExit: c.finishAtExit, stderr: &lockedWriter{w: c.stderr}, workers: c.workers,
-		queues: make(map[queueKey]*queue), live: make(map[job]struct{}),
+		live: make(map[job]struct{}),
 	}
 	c.pool.Workers, c.pool.Stderr = c.workers, e.stderr
 	c.pool.Eager = !c.lazy
@@ -243,8 +243,8 @@ func (e *engine) close() {
 
 // endInputs is called under the lock, once.
 func (e *engine) endInputs() {
-	for _, q := range e.queues {
-		q.close()
+	if e.queue != nil {
+		e.queue.close()
 	}
 	for j := range e.live {
 		j.closing()
@@ -279,16 +279,12 @@ func (e *engine) end(level pool.Level, why error) {
 	for j := range e.live {
 		jobs = append(jobs, j)
 	}
-	err := cmp.Or(e.failure, e.why)
-	var queues []*queue
-	for _, q := range e.queues {
-		queues = append(queues, q)
-	}
+	err, q := cmp.Or(e.failure, e.why), e.queue
 	e.mu.Unlock()
 	for _, j := range jobs {
 		j.terminate(err)
 	}
-	for _, q := range queues {
+	if q != nil {
 		q.terminate(err)
 	}
 }

@@ -731,11 +731,11 @@ func TestF16TerminateAnswersEverybody(t *testing.T) {
 	overBoth(t, []gpool.Option{gpool.Workers(1)}, func(t *testing.T, p lifecycle) {
 		path := filepath.Join(t.TempDir(), "begun")
 		runs := gpool.ApplyAsync(background, p, touchAndWait, path)
+		waitFor(t, path)
 		waits := gpool.ApplyAsync(background, p, square, 1)
 		all := gpool.MapAsync(background, p, square, upTo(100))
 		it := gpool.Start(background, p, square, upTo(100))
 		defer it.Stop()
-		waitFor(t, path)
 		begun := time.Now()
 		p.Terminate()
 		p.Terminate()

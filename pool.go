@@ -251,16 +251,13 @@ func (x *Executor) Stats() Stats { return x.engine.stats() }
 // cancelPending cancels what no worker has.
 func (e *engine) cancelPending() {
 	e.mu.Lock()
-	var queues []*queue
-	for _, q := range e.queues {
-		queues = append(queues, q)
-	}
+	q := e.queue
 	var jobs []job
 	for j := range e.live {
 		jobs = append(jobs, j)
 	}
 	e.mu.Unlock()
-	for _, q := range queues {
+	if q != nil {
 		q.cancelPending()
 	}
 	for _, j := range jobs {

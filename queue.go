@@ -10,9 +10,9 @@ import (
 	"gpool/internal/pool"
 )
 
-// queue is the job of all single calls of one task: Apply and ApplyAsync put them in,
-// and the pool pulls them when it has room. So a call costs no job of its own. It
-// implements pool.Source and pool.Consumer.
+// queue is the job of all single calls: Apply and ApplyAsync put them in, and the pool
+// pulls them when it has room. So a call costs no job of its own, and calls begin in the
+// order in which they were handed in. It implements pool.Source and pool.Consumer.
 type queue struct {
 	engine *engine
 	job    *pool.Running // set before the queue can be found
@@ -26,36 +26,32 @@ type queue struct {
 	wakeC   chan struct{}      // tells Next that something has changed
 }
 
-// queueKey names the queues of an engine.
-type queueKey struct{ task string }
-
-// queueOf returns the queue of a task, and makes one for its first call.
-func (e *engine) queueOf(task string) (*queue, error) {
-	key := queueKey{task}
+// singles returns the queue of the engine, and makes it for its first call.
+func (e *engine) singles() (*queue, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err := e.refusal(); err != nil {
 		return nil, err
 	}
-	if q := e.queues[key]; q != nil {
-		return q, nil
+	if e.queue != nil {
+		return e.queue, nil
 	}
 	q := &queue{engine: e, open: make(map[entry]struct{}), wakeC: make(chan struct{}, 1)}
 	var err error
 	q.job, err = e.pool.Submit(pool.Job{
-		Task: task, Source: q, Consumer: q, Order: pool.Unordered, ChunkSize: 1,
+		Source: q, Consumer: q, Order: pool.Unordered, ChunkSize: 1,
 		Claim: func(c *pool.Call) bool { return c.Item.(entry).claim() },
 		Done:  q.over,
 	})
 	if err != nil {
 		return nil, ErrPoolClosed
 	}
-	e.queues[key] = q
+	e.queue = q
 	return q, nil
 }
 
 // put adds a call.
-func (q *queue) put(en entry, payload []byte, limits *pool.Limits) error {
+func (q *queue) put(en entry, task string, payload []byte, limits *pool.Limits) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
@@ -65,7 +61,7 @@ func (q *queue) put(en entry, payload []byte, limits *pool.Limits) error {
 		return ErrPoolClosed
 	}
 	q.open[en] = struct{}{}
-	q.waiting = append(q.waiting, pool.Call{Payload: payload, Item: en, Limits: limits})
+	q.waiting = append(q.waiting, pool.Call{Task: task, Payload: payload, Item: en, Limits: limits})
 	q.wake()
 	return nil
 }

@@ -261,7 +261,7 @@ func encode(w *ipc.Writer, o *outgoing) error {
 func encodeRun(w *ipc.Writer, f *flight) {
 	run := ipc.Run{
 		ID:       f.id,
-		Task:     f.job.running.job.Task,
+		Task:     f.task(),
 		Payloads: make([][]byte, len(f.calls)),
 		Common:   f.job.running.job.Common,
 		Seq:      f.calls[0].Seq,

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -373,7 +374,7 @@ func (p *plan) nextJob() *jobPlan {
 	return nil
 }
 
-// cut takes up to n consecutive calls off the queue, and fewer if they are large. Calls whose job does not want
+// cut takes up to n consecutive calls of one task off the queue, and fewer if they are large. Calls whose job does not want
 // them any more are dropped on the way and not counted; since the calls of a chunk
 // follow each other, it ends at the first of them, and may be empty.
 func (j *jobPlan) cut(n int, drop func(j *jobPlan, c *Call, attempt int)) flight {
@@ -385,7 +386,7 @@ func (j *jobPlan) cut(n int, drop func(j *jobPlan, c *Call, attempt int)) flight
 		limit = largeChunk
 	}
 	for ; taken < n; taken++ {
-		if bytes += len(s.calls[taken].Payload); bytes > limit && taken > 0 {
+		if bytes += len(s.calls[taken].Payload); taken > 0 && (bytes > limit || s.calls[taken].Task != s.calls[0].Task) {
 			break
 		}
 		if claim := j.running.job.Claim; claim != nil && !claim(&s.calls[taken]) {
@@ -404,6 +405,9 @@ func (j *jobPlan) cut(n int, drop func(j *jobPlan, c *Call, attempt int)) flight
 	j.waits -= taken
 	return f
 }
+
+// task is what the calls run.
+func (f *flight) task() string { return cmp.Or(f.calls[0].Task, f.job.running.job.Task) }
 
 // head returns the call that a slot's worker runs, or nil if it has none.
 func (s *slotPlan) head() *flight {

@@ -92,6 +92,7 @@ const (
 // Call is one task applied to one item.
 type Call struct {
 	Seq     uint64  // from 1, in input order; set by the pool
+	Task    string  // that of the job if it is empty
 	Payload []byte  // opaque to the pool
 	Item    any     // the consumer's own
 	Err     error   // set by the source: the call fails with it and is not run

@@ -89,7 +89,7 @@ func (s *slotPlan) stats(slot int, now time.Time) WorkerStats {
 		Finished: s.finished, Ahead: max(0, s.calls-1),
 	}
 	if f := s.head(); f != nil {
-		w.State, w.Busy, w.Task = Busy, now.Sub(s.moved), f.job.running.job.Task
+		w.State, w.Busy, w.Task = Busy, now.Sub(s.moved), f.task()
 	}
 	switch s.state {
 	case slotStarting:
