@@ -400,6 +400,13 @@ func (e *engine) drop(payload []byte) {
 	}
 }
 
+// dropAll implements [pool.Job.Dropped].
+func (e *engine) dropAll(calls []pool.Call) {
+	for i := range calls {
+		e.drop(calls[i].Payload)
+	}
+}
+
 // errorOf says how a call failed, in the words of this package.
 func (e *engine) errorOf(r *pool.Result, task, origin string, index int) error {
 	site := Site{Task: task, Index: index, Worker: r.Slot, Pid: r.Pid}
@@ -415,6 +422,9 @@ func (e *engine) errorOf(r *pool.Result, task, origin string, index int) error {
 	case pool.NotStarted:
 		return fmt.Errorf("%v: %w: %w; it must be registered before main calls Init", site, ErrNotRegistered, r.Err)
 	case pool.Cancelled:
+		if failed, ok := r.Err.(*pool.TaskError); ok {
+			e.drop(failed.Data) // it had failed when the cancel came
+		}
 		if err := e.ending(); err != nil {
 			return err
 		}

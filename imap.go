@@ -127,7 +127,7 @@ func start[In, Out any, S Items[In]](ctx context.Context, r Runner, t *Task[In, 
 	}
 	s := &stream[In, Out]{Iter: it, engine: e, task: t, limits: call.limitsOf(), ordered: order == pool.Ordered}
 	it.running, err = e.submit(s, pool.Job{
-		Task: name, Source: s, Consumer: s, Order: order, ChunkSize: chunk, Window: it.window, Done: s.over,
+		Task: name, Source: s, Consumer: s, Order: order, ChunkSize: chunk, Window: it.window, Dropped: e.dropAll, Done: s.over,
 	})
 	if err != nil {
 		it.end(err)

@@ -145,7 +145,7 @@ func mapAsync[In, Out any](ctx context.Context, e *engine, f *Future[[]Out], t *
 	running, err := e.submit(m, pool.Job{
 		Task: name, Source: m, Consumer: m, Order: pool.Unordered,
 		ChunkSize: call.chunk, Total: len(items), Window: max(len(items), 1),
-		Claim: func(*pool.Call) bool { return f.claim() }, Done: m.over,
+		Claim: func(*pool.Call) bool { return f.claim() }, Dropped: e.dropAll, Done: m.over,
 	})
 	if err != nil {
 		return err

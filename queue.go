@@ -40,8 +40,8 @@ func (e *engine) singles() (*queue, error) {
 	var err error
 	q.job, err = e.pool.Submit(pool.Job{
 		Source: q, Consumer: q, Order: pool.Unordered, ChunkSize: 1,
-		Claim: func(c *pool.Call) bool { return c.Item.(entry).claim() },
-		Done:  q.over,
+		Claim:   func(c *pool.Call) bool { return c.Item.(entry).claim() },
+		Dropped: e.dropAll, Done: q.over,
 	})
 	if err != nil {
 		return nil, ErrPoolClosed

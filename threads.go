@@ -111,24 +111,38 @@ func (v *vault) call(ctx context.Context, c *worker.Call, what any, out *any) er
 	if !ok {
 		return fmt.Errorf("the argument of the call is not there any more")
 	}
-	err := error(&worker.Failure{Code: ipc.Failed, Message: errGoexit.Error(), Data: v.put(nil, errGoexit)})
+	var err error
+	returned := false // or panicked
 	doneC := make(chan struct{})
 	go func() {
 		defer close(doneC)
 		defer func() {
 			if p := recover(); p != nil {
-				err = panicked(p)
+				err, returned = panicked(p), true
 			}
 		}()
 		result, failed := run(ctx)
-		if err = nil; failed != nil {
-			err = &worker.Failure{Code: ipc.Failed, Message: textOf(failed), Data: v.put(nil, failed)}
+		if returned = true; failed != nil {
+			err = v.failure(ctx, failed)
 		} else if out != nil {
 			*out = result
 		}
 	}()
 	<-doneC
+	if !returned {
+		err = v.failure(ctx, errGoexit)
+	}
 	return err
+}
+
+// failure puts an error into the vault, but not that of a call that was cancelled or has
+// reached its limit: nobody asks for it.
+func (v *vault) failure(ctx context.Context, err error) *worker.Failure {
+	f := &worker.Failure{Code: ipc.Failed, Message: textOf(err)}
+	if ctx.Err() == nil {
+		f.Data = v.put(nil, err)
+	}
+	return f
 }
 
 // threads launches workers that are goroutines.
@@ -163,13 +177,16 @@ func (p *thread) Read(b []byte) (int, error)  { return p.outR.Read(b) }
 func (p *thread) Write(b []byte) (int, error) { return p.inW.Write(b) }
 func (p *thread) CloseWrite() error           { return p.inW.Close() }
 func (p *thread) Memory() int64               { return 0 }
-func (p *thread) Recording() pool.Recording   { return pool.Recording{} }
 
-// Kill ends the contexts of its calls: more is not possible.
+// Recording says that it was running nothing when it ended: the call that it ran has
+// ended before, and its result has arrived.
+func (p *thread) Recording() pool.Recording { return pool.Recording{Known: true} }
+
+// Kill ends the contexts of its calls: more is not possible. What it has yet to say is
+// read to the end, or values would be left in the vault, and calls would be run twice.
 func (p *thread) Kill() {
 	_ = p.inR.CloseWithError(io.ErrClosedPipe)
 	_ = p.inW.CloseWithError(io.EOF)
-	_ = p.outR.Close()
 }
 
 func (p *thread) Wait() pool.Exit {

@@ -64,12 +64,13 @@ func TestVaultIsEmptied(t *testing.T) {
 		_, _ = Apply(ctx, p, heeds, 1, SoftLimit(time.Millisecond))
 	}
 	short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
-	_, _ = Map(short, p, stubborn, items[:2]) // whose workers are given up
+	_, _ = Map(short, p, stubborn, items[:2])
 	cancel()
+	time.Sleep(50 * time.Millisecond) // beyond the grace: their workers are given up
+	close(letC)
 	if y, err := Apply(ctx, p, double, 3); y != 6 || err != nil { // by new ones
 		t.Errorf("%d, %v", y, err)
 	}
-	close(letC)
 
 	v := p.engine.vault
 	var left []string

@@ -212,6 +212,10 @@ func (l *loop) pulled(m pulled) {
 	l.asked[m.Running] = false
 	j := l.jobs[m.Running]
 	if j == nil {
+		delete(l.asked, m.Running)
+		if m.job.Dropped != nil {
+			m.job.Dropped(m.calls)
+		}
 		return
 	}
 	for _, c := range j.push(m.calls, time.Now()) {

@@ -144,6 +144,9 @@ type Job struct {
 	// wait. A call that is sent again after the death of a worker is asked for again.
 	// nil says yes.
 	Claim func(*Call) bool
+	// Dropped is told, by the loop, of calls that the source handed out when the job had
+	// ended: they have no result. It must not wait. nil is told nothing.
+	Dropped func([]Call)
 	// Done is called once, on the goroutine of the consumer, when every result was
 	// handed over or given up, with what Running.Wait returns.
 	Done func(error)
