@@ -28,18 +28,8 @@ func ApplyAsync[In, Out any](ctx context.Context, r Runner, t *Task[In, Out], in
 }
 
 func applyAsync[In, Out any](ctx context.Context, e *engine, f *Future[Out], t *Task[In, Out], in *In, o []CallOption) error {
-	call := e.call.with(o)
-	if call.err != nil {
-		return call.err
-	}
-	if ctx.Err() != nil {
-		return cancelledBy(ctx)
-	}
-	name, err := e.taskName(t.name)
+	name, call, err := e.admit(ctx, t.name, o)
 	if err != nil {
-		return err
-	}
-	if err := e.refuses(&call); err != nil {
 		return err
 	}
 	q, err := e.singles()

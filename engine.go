@@ -332,6 +332,22 @@ func (e *engine) resize(n int) error {
 	return nil
 }
 
+// admit finds out what calls of a task are, or why there can be none.
+func (e *engine) admit(ctx context.Context, task string, o []CallOption) (name string, c callConfig, err error) {
+	c = e.call.with(o)
+	switch {
+	case c.err != nil:
+		return "", c, c.err
+	case ctx.Err() != nil:
+		return "", c, cancelledBy(ctx)
+	}
+	if err := e.refuses(&c); err != nil {
+		return "", c, err
+	}
+	name, err = e.taskName(task)
+	return name, c, err
+}
+
 // refuses says which limit of a call cannot be kept here.
 func (e *engine) refuses(c *callConfig) error {
 	if e.vault != nil && c.limits.Hard > 0 {

@@ -85,7 +85,8 @@ type Iter[Out any] struct {
 	ended    bool            // no result will come
 	last     error           // what is yielded last, once the results are
 	panicked any             // what the input panicked with
-	running  *pool.Running   // nil if it could not be handed in
+	running  *pool.Running   // nil until it was handed in
+	drained  bool            // nothing more is to begin
 }
 
 type yielding[Out any] struct {
@@ -104,18 +105,9 @@ const (
 
 func start[In, Out any, S Items[In]](ctx context.Context, r Runner, t *Task[In, Out], items S, order pool.Order, o []CallOption) *Iter[Out] {
 	e := r.engineOf()
-	call := e.call.with(o)
 	it := &Iter[Out]{keep: r, inputC: make(chan struct{}, 1), readyC: make(chan struct{}, 1)}
 	it.room.L = &it.mu
-	name, err := e.taskName(t.name)
-	switch {
-	case call.err != nil:
-		err = call.err
-	case ctx.Err() != nil:
-		err = cancelledBy(ctx)
-	case err == nil:
-		err = e.refuses(&call)
-	}
+	name, call, err := e.admit(ctx, t.name, o)
 	if err != nil {
 		it.end(err)
 		return it
@@ -126,16 +118,17 @@ func start[In, Out any, S Items[In]](ctx context.Context, r Runner, t *Task[In, 
 		it.window = 2 * e.size() * chunk
 	}
 	s := &stream[In, Out]{Iter: it, engine: e, task: t, limits: call.limitsOf(), ordered: order == pool.Ordered}
-	it.running, err = e.submit(s, pool.Job{
+	running, err := e.submit(s, pool.Job{
 		Task: name, Source: s, Consumer: s, Order: order, ChunkSize: chunk, Window: it.window, Dropped: e.dropAll, Done: s.over,
 	})
 	if err != nil {
 		it.end(err)
 		return it
 	}
+	it.setJob(running)
 	it.unhook = context.AfterFunc(ctx, func() {
 		it.end(cancelledBy(ctx))
-		it.running.Stop(pool.Terminate)
+		running.Stop(pool.Terminate)
 	})
 	go s.read(each[In](items)) // ends with the input, or when that is stopped
 	return it
@@ -184,10 +177,30 @@ func (it *Iter[Out]) Stop() {
 	if it.unhook != nil {
 		it.unhook()
 	}
-	if it.running != nil {
-		it.running.Stop(pool.Drain)
-	}
+	it.drain()
 	runtime.KeepAlive(it.keep)
+}
+
+// setJob and drain meet: what is pending may be cancelled before the job is known.
+func (it *Iter[Out]) setJob(r *pool.Running) {
+	it.mu.Lock()
+	it.running = r
+	drained := it.drained
+	it.mu.Unlock()
+	if drained {
+		r.Stop(pool.Drain)
+	}
+}
+
+// drain lets nothing more begin.
+func (it *Iter[Out]) drain() {
+	it.mu.Lock()
+	it.drained = true
+	r := it.running
+	it.mu.Unlock()
+	if r != nil {
+		r.Stop(pool.Drain)
+	}
 }
 
 // end drops what was not yielded, and what is taken of the input; err is the last word.
@@ -357,6 +370,6 @@ func (s *stream[In, Out]) closing() {
 	}
 }
 
-func (s *stream[In, Out]) cancelPending() { s.running.Stop(pool.Drain) }
+func (s *stream[In, Out]) cancelPending() { s.drain() }
 
 func (s *stream[In, Out]) terminate(err error) { s.end(err) }

@@ -124,18 +124,8 @@ func StarmapAsync[In, Out any, S Items[In]](ctx context.Context, r Runner, t *Ta
 }
 
 func mapAsync[In, Out any](ctx context.Context, e *engine, f *Future[[]Out], t *Task[In, Out], items []In, o []CallOption) error {
-	call := e.call.with(o)
-	if call.err != nil {
-		return call.err
-	}
-	if ctx.Err() != nil {
-		return cancelledBy(ctx)
-	}
-	name, err := e.taskName(t.name)
+	name, call, err := e.admit(ctx, t.name, o)
 	if err != nil {
-		return err
-	}
-	if err := e.refuses(&call); err != nil {
 		return err
 	}
 	m := &mapJob[In, Out]{

@@ -8,14 +8,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"sync"
 	"syscall"
 	"time"
 
 	"gpool/internal/blackbox"
 	"gpool/internal/ipc"
 	"gpool/internal/pool"
-	"gpool/internal/session"
 )
 
 // Local launches worker processes on this machine, each as the leader of a session
@@ -63,9 +61,8 @@ func (l *Local) Launch(slot int) (pool.Process, error) {
 	cmd := &exec.Cmd{
 		Path: l.Path, Args: append([]string{l.Path}, l.Args...), Env: l.Env, Dir: l.Dir,
 		Stdin: in.r, Stdout: out.w, Stderr: errs.w,
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
-	w := &local{cmd: cmd, in: in.w, out: out.r, errs: errs.r}
+	w := &local{in: in.w, out: out.r, errs: errs.r}
 	if l.Box {
 		box, file, err := blackbox.New()
 		if err != nil {
@@ -75,8 +72,8 @@ func (l *Local) Launch(slot int) (pool.Process, error) {
 		defer file.Close()
 		w.box, cmd.ExtraFiles = box, []*os.File{file}
 	}
-	w.exit.attach(cmd.SysProcAttr)
-	if err := cmd.Start(); err != nil {
+	var err error
+	if w.Leader, err = Lead(cmd); err != nil {
 		p.close()
 		w.closeBox()
 		return nil, fmt.Errorf("start worker %d: %w", slot, err)
@@ -114,51 +111,21 @@ func (p *pipes) close() {
 
 // local is a worker process on this machine.
 type local struct {
-	cmd           *exec.Cmd
+	*Leader
 	in, out, errs *os.File
-	exit          exitWatch
 	box           *blackbox.Box // nil without
-
-	mu   sync.Mutex // guards gone; held while the process is signalled or reaped
-	gone bool
 }
 
-func (p *local) Pid() int            { return p.cmd.Process.Pid }
 func (p *local) Stderr() io.Reader   { return closing{p.errs} }
 func (p *local) Frames() pool.Stream { return frames{closing{p.out}, p.in} }
 
-func (p *local) Signal(s syscall.Signal) error { return p.cmd.Process.Signal(s) }
-
-// Kill ends the worker first, so that it cannot start anything more.
-func (p *local) Kill() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.gone {
-		_ = p.cmd.Process.Kill()
-		session.Kill(p.Pid(), 0)
-	}
-}
-
 // Wait pairs with Launch.
 func (p *local) Wait() pool.Exit {
-	clean := p.exit.ended(p.Pid())
-	if !canLook {
-		_ = p.cmd.Wait() // it takes long, and Kill must not wait for the lock
-	}
-	p.mu.Lock()
-	if !clean {
-		// Its pid is still taken, so its session's id means its session.
-		session.Kill(p.Pid(), 0)
-	}
-	if canLook {
-		_ = p.cmd.Wait() // the state says it
-	}
-	p.gone = true
-	p.mu.Unlock()
+	exit := p.Leader.Wait()
 	late := time.Now().Add(drainTime)
 	_ = p.out.SetReadDeadline(late)
 	_ = p.errs.SetReadDeadline(late)
-	return newExit(p.cmd.ProcessState)
+	return exit
 }
 
 // Memory is what the process holds, not what it has started.
