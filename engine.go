@@ -32,6 +32,7 @@ type engine struct {
 	unhook func() bool // stops the watch over New's context
 
 	finishAtExit bool // of an Executor: the program's end waits for its work
+	grace        time.Duration
 
 	mu      sync.Mutex
 	state   engineState
@@ -77,7 +78,7 @@ func newEngine(ctx context.Context, c *config, v *vault) (*engine, error) {
 		return nil, err
 	}
 	e := &engine{
-		vault: v, call: c.call, finishAtExit: c.finishAtExit, stderr: &lockedWriter{w: c.stderr}, workers: c.workers,
+		vault: v, call: c.call, finishAtExit: c.finishAtExit, grace: c.pool.Grace, stderr: &lockedWriter{w: c.stderr}, workers: c.workers,
 		live: make(map[job]struct{}),
 	}
 	c.pool.Workers, c.pool.Stderr = c.workers, e.stderr
@@ -390,11 +391,20 @@ func appendCall[In, Out any](e *engine, dst []byte, t *Task[In, Out], in *In) ([
 		return e.vault.put(dst, thunk(func(ctx context.Context) (any, error) { return t.fn(ctx, arg) })), nil
 	}
 	b, err := t.encode(dst, in)
+	if err == nil && len(b)-len(dst) > maxPayload {
+		err = errTooLarge
+	}
 	if err != nil {
 		return dst, &EncodeError{What: "the argument of task " + t.name, Type: value.TypeName[In](), Err: err}
 	}
 	return b, nil
 }
+
+// maxPayload is how many bytes a value may have encoded: what a message may, and a little
+// less, for what is around it.
+const maxPayload = 1<<30 - 64<<10
+
+var errTooLarge = fmt.Errorf("it takes more than the %d bytes that may travel", maxPayload)
 
 // takeResult reads the value of a call that has succeeded.
 func takeResult[Out any](e *engine, task string, b []byte) (out Out, err error) {
@@ -436,7 +446,9 @@ func (e *engine) errorOf(r *pool.Result, task, origin string, index int) error {
 			return &TimeoutError{Site: site, Limit: limit.Limit, Hard: limit.Hard}
 		}
 	case pool.NotStarted:
-		return fmt.Errorf("%v: %w: %w; it must be registered before main calls Init", site, ErrNotRegistered, r.Err)
+		if _, said := r.Err.(*pool.TaskError); said { // by the worker
+			return fmt.Errorf("%v: %w: %w; it must be registered before main calls Init", site, ErrNotRegistered, r.Err)
+		}
 	case pool.Cancelled:
 		if failed, ok := r.Err.(*pool.TaskError); ok {
 			e.drop(failed.Data) // it had failed when the cancel came
@@ -447,7 +459,7 @@ func (e *engine) errorOf(r *pool.Result, task, origin string, index int) error {
 		if err := e.publicFailure(r.Err); isFailure(err) {
 			return err
 		}
-		return ErrCancelled
+		return &cancelledError{}
 	case pool.Failed:
 		failed, ok := r.Err.(*pool.TaskError)
 		switch {

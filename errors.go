@@ -203,7 +203,7 @@ func (e *InitError) Unwrap() error { return e.Err }
 
 // BrokenError is the failure of a pool because a worker died, if [BreakOnCrash] or
 // [RestartLimit] says so. Every call of the pool fails with it.
-type BrokenError struct{ Err *WorkerDiedError }
+type BrokenError struct{ Err error } // a *WorkerDiedError
 
 func (e *BrokenError) Error() string { return "gpool: the pool is broken: " + e.Err.Error() }
 func (e *BrokenError) Unwrap() []error {

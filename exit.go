@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"time"
 )
 
 // exits is what has to be done before the program ends.
@@ -77,9 +78,18 @@ func (x *exits) endPools() {
 		}
 	}
 	for _, e := range list {
-		_ = e.join(context.Background()) // whoever used it has heard of its failure
+		ctx, cancel := context.Background(), func() {}
+		if !e.finishAtExit { // a task of a ThreadPool may go on for ever
+			ctx, cancel = context.WithTimeout(ctx, e.grace+exitGrace)
+		}
+		_ = e.join(ctx) // whoever used it has heard of its failure
+		cancel()
 	}
 }
+
+// exitGrace is how long the end of the program waits for a pool whose calls have had
+// their grace.
+const exitGrace = 2 * time.Second
 
 // run calls the functions, also those that are added meanwhile.
 func (x *exits) run() {

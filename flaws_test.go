@@ -270,7 +270,7 @@ func TestF03ACrashDoesNotEndThePool(t *testing.T) {
 	if _, err := gpool.Apply(background, limited, square, 1); !errors.Is(err, gpool.ErrRestartLimit) {
 		t.Errorf("a pool that has failed gives %v", err)
 	}
-	dies := newPool(t, gpool.Workers(2), gpool.Initializer(initDies, t.TempDir()))
+	dies := newPool(t, gpool.Workers(2), gpool.Initializer(initDies, t.TempDir()), gpool.Lazy())
 	within(t, 5*time.Second, func() {
 		if _, err := gpool.Map(background, dies, square, upTo(10)); !errors.Is(err, gpool.ErrRestartLimit) {
 			t.Errorf("an initializer that always dies gives %v", err)

@@ -2,7 +2,6 @@ package gpool
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -14,10 +13,11 @@ import (
 // Future is the result of a call that may still be under way: Python's AsyncResult and
 // Future. All methods may be called by many goroutines at once, and more than once.
 type Future[T any] struct {
-	engine *engine // nil for that of a Promise
-	task   string
-	origin string
-	keep   Runner // keeps the pool in memory until the call has ended
+	engine  *engine // nil for that of a Promise
+	task    string
+	origin  string
+	keep    Runner // keeps the pool in memory until the call has ended
+	release func() // called once before the end can be seen; nil for nothing
 
 	state atomic.Int32 // one of the states below
 	doneC chan struct{}
@@ -94,14 +94,20 @@ func (f *Future[T]) Successful() (bool, error) {
 }
 
 // Cancelled reports whether the call was cancelled.
-func (f *Future[T]) Cancelled() bool { return f.Ready() && errors.Is(f.err, ErrCancelled) }
+func (f *Future[T]) Cancelled() bool {
+	if !f.Ready() {
+		return false
+	}
+	_, is := f.err.(*cancelledError)
+	return is
+}
 
 // Cancel gives the call up if no worker has it, and reports whether it is cancelled.
 // Then its error is [ErrCancelled]. To cancel a call that runs, end the context that it
 // was made with.
 func (f *Future[T]) Cancel() bool {
 	var zero T
-	if f.settle(pending, zero, ErrCancelled) {
+	if f.settle(pending, zero, &cancelledError{}) {
 		return true
 	}
 	return f.Cancelled()
@@ -185,6 +191,9 @@ func (f *Future[T]) settle(upTo int32, v T, err error) bool {
 			break
 		}
 	}
+	if f.release != nil {
+		f.release()
+	}
 	f.value, f.err, f.keep = v, err, nil
 	f.state.Store(settled)
 	close(f.doneC)
@@ -226,9 +235,22 @@ func (f *Future[T]) unwatch() {
 }
 
 // cancelledBy is the error of what was given up because its context ended.
-func cancelledBy(ctx context.Context) error {
-	return fmt.Errorf("%w: %w", ErrCancelled, context.Cause(ctx))
+func cancelledBy(ctx context.Context) error { return &cancelledError{context.Cause(ctx)} }
+
+// cancelledError is what calls that were given up end with. It is an [ErrCancelled], and
+// has a type of its own: a task may return ErrCancelled, too, and was not cancelled.
+type cancelledError struct{ cause error }
+
+func (e *cancelledError) Error() string {
+	if e.cause == nil {
+		return ErrCancelled.Error()
+	}
+	return ErrCancelled.Error() + ": " + e.cause.Error()
 }
+
+// Is implements what [errors.Is] asks.
+func (e *cancelledError) Is(target error) bool { return target == ErrCancelled }
+func (e *cancelledError) Unwrap() error        { return e.cause }
 
 // entry is a single call in a queue, whatever its types.
 type entry interface {

@@ -50,9 +50,10 @@
 // arrays, maps, structs by their exported fields (renamed by tags `msgpack:"name"`),
 // pointers, times, and types with methods MarshalBinary or MarshalText. Numbers, strings
 // and bytes have a fast path. What cannot travel (functions, channels, structs of
-// unexported fields, cycles) is an [EncodeError], and costs its call only. A value of an
-// interface type arrives as int64, float64, string, []byte, []any or map[string]any. A
-// value may have 1 GiB. In a ThreadPool nothing travels: values are passed as they are.
+// unexported fields, or of two fields with one name, cycles) is an [EncodeError], and
+// costs its call only. A value of an interface type arrives as nil, bool, int64 (uint64
+// if it is larger), float64, string, []byte, time.Time, []any or map[string]any. A value
+// may have nearly 1 GiB. In a ThreadPool nothing travels: values are passed as they are.
 //
 // # Errors
 //

@@ -2,6 +2,7 @@ package gpool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -25,8 +26,8 @@ import (
 // Breaking out of the loop stops the input, and what has not begun is not run; calls
 // that run end in their own time. The input is read on a goroutine of its own, which
 // ends with the loop, or when the input next returns. When the pool is closed
-// meanwhile, the items that were taken are still yielded, and then [ErrPoolClosed] if
-// there would have been more.
+// meanwhile, the items that were taken are still yielded, and then [ErrPoolClosed],
+// unless the input is known to have ended.
 func IMap[In, Out any, S Items[In]](ctx context.Context, r Runner, t *Task[In, Out], items S, o ...CallOption) iter.Seq2[Out, error] {
 	return iterate(ctx, r, t, items, pool.Ordered, o)
 }
@@ -112,7 +113,7 @@ func start[In, Out any, S Items[In]](ctx context.Context, r Runner, t *Task[In, 
 		it.end(err)
 		return it
 	}
-	chunk := max(call.chunk, 1)
+	chunk := min(max(call.chunk, 1), ipc.MaxCalls)
 	it.window = call.window
 	if it.window == 0 {
 		it.window = 2 * e.size() * chunk
@@ -174,6 +175,9 @@ func (it *Iter[Out]) Next(ctx context.Context) (v Out, ok bool, err error) {
 // It does not wait for calls that run. It may be called more than once.
 func (it *Iter[Out]) Stop() {
 	it.end(nil)
+	it.mu.Lock()
+	it.results = nil // of a job that had ended by itself
+	it.mu.Unlock()
 	if it.unhook != nil {
 		it.unhook()
 	}
@@ -247,7 +251,7 @@ type stream[In, Out any] struct {
 
 // read is the goroutine that runs the input.
 func (s *stream[In, Out]) read(items iter.Seq2[In, error]) {
-	var failed error
+	failed := errInputGoexit // until it has ended otherwise
 	defer func() {
 		p := recover()
 		s.mu.Lock()
@@ -267,10 +271,14 @@ func (s *stream[In, Out]) read(items iter.Seq2[In, error]) {
 			return
 		}
 		if !s.push(&in) {
+			failed = nil
 			return
 		}
 	}
+	failed = nil
 }
+
+var errInputGoexit = errors.New("gpool: the input of IMap ended its goroutine (runtime.Goexit, or a test's FailNow)")
 
 // push waits for room, and hands an item to the pool. It reports whether more is wanted;
 // one that is not is not lost: the input has been told before that it is over.
@@ -349,7 +357,7 @@ func (s *stream[In, Out]) over(err error) {
 		s.last = ending
 	}
 	if s.taken-s.yielded > len(s.results) && (s.last == nil || s.last == ErrPoolClosed) {
-		s.last = ErrCancelled // not everything that was taken has a result
+		s.last = &cancelledError{} // not everything that was taken has a result
 	}
 	for _, c := range s.calls {
 		s.engine.drop(c.Payload)

@@ -132,6 +132,7 @@ func mapAsync[In, Out any](ctx context.Context, e *engine, f *Future[[]Out], t *
 		engine: e, task: t, future: f, policy: call.errors, limits: call.limitsOf(),
 		items: items, out: make([]Out, len(items)),
 	}
+	f.release = m.release
 	running, err := e.submit(m, pool.Job{
 		Task: name, Source: m, Consumer: m, Order: pool.Unordered,
 		ChunkSize: call.chunk, Total: len(items), Window: max(len(items), 1),
@@ -183,8 +184,12 @@ func (m *mapJob[In, Out]) Next(_ context.Context, max int) ([]pool.Call, error) 
 	}
 	calls := make([]pool.Call, n)
 	ends := make([]int, n)
-	block := make([]byte, 0, n*m.each)
+	block := make([]byte, 0, min(n*m.each, pool.BatchBytes+m.each))
 	for i := range calls {
+		if len(block) > pool.BatchBytes { // large ones have come: as many are enough
+			calls, ends, n = calls[:i], ends[:i], i
+			break
+		}
 		var err error
 		if block, err = appendCall(m.engine, block, m.task, &m.items[m.next+i]); err != nil {
 			calls[i].Err = err
@@ -200,6 +205,13 @@ func (m *mapJob[In, Out]) Next(_ context.Context, max int) ([]pool.Call, error) 
 		start = end
 	}
 	return calls, nil
+}
+
+// release returns when the items are not looked at any more.
+func (m *mapJob[In, Out]) release() {
+	m.mu.Lock()
+	m.items = nil
+	m.mu.Unlock()
 }
 
 // setJob and stop meet: the context may end before the job is known.
@@ -294,12 +306,9 @@ func (m *mapJob[In, Out]) over(err error) {
 	m.engine.over(m, err)
 	var missing error
 	if m.booked < len(m.out) { // it ended before the pool had taken all items
-		missing = cmp.Or(m.engine.ending(), ErrCancelled)
+		missing = cmp.Or[error](m.engine.ending(), &cancelledError{})
 	}
 	m.settle(missing)
-	m.mu.Lock()
-	m.items = nil
-	m.mu.Unlock()
 }
 
 func (m *mapJob[In, Out]) closing() {}
@@ -313,12 +322,7 @@ func (m *mapJob[In, Out]) cancelPending() {
 	}
 }
 
-func (m *mapJob[In, Out]) terminate(err error) {
-	m.future.fail(err)
-	m.mu.Lock()
-	m.items = nil
-	m.mu.Unlock()
-}
+func (m *mapJob[In, Out]) terminate(err error) { m.future.fail(err) }
 
 // joined is all errors in the order of the input, nil if there are none.
 func joined(failed []indexedError) error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -138,7 +139,9 @@ func SoftLimit(d time.Duration) CommonOption {
 
 // HardLimit is how long a call may run before its worker is ended with everything that
 // it has started (SIGKILL), and replaced. Its error is a [TimeoutError]; other calls
-// are untouched. A [ThreadPool] has none: a goroutine cannot be ended.
+// are untouched. It is exact to some 20 ms: a call that begins in the moment in which
+// its worker is ended loses it, with a [WorkerDiedError]. A [ThreadPool] has no hard
+// limits: a goroutine cannot be ended.
 func HardLimit(d time.Duration) CommonOption {
 	return commonOption(func(c *callConfig) {
 		if c.limits.Hard = d; d <= 0 {
@@ -186,13 +189,21 @@ func FailFast() CallOption { return callOption(func(c *callConfig) { c.errors = 
 // StartLimit is how long a worker may take from its start to its first word, 30 s
 // without it. The initializer does not count.
 func StartLimit(d time.Duration) Option {
-	return ofPools("StartLimit", func(c *config) { c.pool.StartLimit = d })
+	return ofPools("StartLimit", func(c *config) {
+		if c.pool.StartLimit = d; d <= 0 {
+			wrong(&c.err, "StartLimit(%v): more than 0 is needed", d)
+		}
+	})
 }
 
 // LeaveLimit is how long a worker that was told to leave may take for that, finalizer
 // included, before it is ended: 2 s without it, and 30 s with a [Finalizer].
 func LeaveLimit(d time.Duration) Option {
-	return poolOption(func(c *config) { c.pool.LeaveLimit = d })
+	return poolOption(func(c *config) {
+		if c.pool.LeaveLimit = d; d <= 0 {
+			wrong(&c.err, "LeaveLimit(%v): more than 0 is needed", d)
+		}
+	})
 }
 
 // Grace is how long a call goes on that was cancelled while it ran, before its worker is
@@ -250,10 +261,21 @@ func Env(variables ...string) Option {
 }
 
 // Dir is the directory in which workers run; without it, that of this process.
-func Dir(path string) Option { return ofPools("Dir", func(c *config) { c.dir = path }) }
+func Dir(path string) Option {
+	return ofPools("Dir", func(c *config) {
+		c.dir = path
+		if info, err := os.Stat(path); err != nil {
+			wrong(&c.err, "Dir(%q): %w", path, err)
+		} else if !info.IsDir() {
+			wrong(&c.err, "Dir(%q): it is no directory", path)
+		}
+	})
+}
 
 // Stderr gets what tasks print, to stdout or stderr, by whole lines; without it, this
-// process's stderr. Writes are made one after the other.
+// process's stderr. Writes are made one after the other, and must not wait for the pool:
+// the end of a worker waits for them. Results do not wait for what was printed: all of
+// it is there once [Pool.Join] has returned after a Close.
 func Stderr(w io.Writer) Option { return poolOption(func(c *config) { c.stderr = w }) }
 
 // Executable runs workers of another program instead of this one: a program of this

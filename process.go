@@ -516,7 +516,7 @@ func (f *startFiles) open(cmd *exec.Cmd, c *processConfig) (err error) {
 	} else if cmd.Stderr, err = f.stream(c.stderr, os.Stderr); err != nil {
 		return fmt.Errorf("its stderr: %w", err)
 	}
-	r, w, err := highPipe()
+	r, w, err := launch.HighPipe()
 	if err != nil {
 		return err
 	}
@@ -539,7 +539,7 @@ func (f *startFiles) stream(w io.Writer, inherited *os.File) (io.Writer, error) 
 		}
 		return file, nil
 	}
-	r, to, err := highPipe()
+	r, to, err := launch.HighPipe()
 	if err != nil {
 		return nil, err
 	}
@@ -565,26 +565,6 @@ func isOpen(f *os.File) bool {
 		open = syscall.Fstat(int(fd), &status) == nil
 	})
 	return err == nil && open
-}
-
-// highPipe makes a pipe that is not in the place of a standard stream, in a process that
-// has closed one: a child would inherit it as such, and a write to it could raise SIGPIPE.
-func highPipe() (r, w *os.File, err error) {
-	for {
-		r, w, err = os.Pipe()
-		if err != nil || (isHigh(r) && isHigh(w)) {
-			return r, w, err
-		}
-		defer r.Close()
-		defer w.Close()
-	}
-}
-
-func isHigh(f *os.File) (high bool) {
-	if conn, err := f.SyscallConn(); err == nil {
-		_ = conn.Control(func(fd uintptr) { high = fd > 2 })
-	}
-	return high
 }
 
 // drainTime is how long output is still read once its process has ended: what that wrote

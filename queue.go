@@ -166,7 +166,7 @@ func (q *queue) cancelPending() {
 	q.wake()
 	q.job.Stop(pool.Drain)
 	for _, c := range waiting {
-		c.Item.(entry).fail(ErrCancelled)
+		c.Item.(entry).fail(&cancelledError{})
 	}
 }
 
@@ -176,7 +176,7 @@ func (q *queue) over(err error) {
 	q.mu.Lock()
 	left := ErrPoolClosed
 	if q.drained { // the pool was about to take it
-		left = ErrCancelled
+		left = &cancelledError{}
 	}
 	q.mu.Unlock()
 	q.terminate(cmp.Or(q.engine.ending(), left))

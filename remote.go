@@ -131,6 +131,10 @@ func init() {
 	RegisterError[*os.LinkError]("os.LinkError")
 	RegisterError[*os.SyscallError]("os.SyscallError")
 	RegisterError[*strconv.NumError]("strconv.NumError")
+	RegisterError[ExitStatus]("gpool.ExitStatus")
+	RegisterError[*StartError]("gpool.StartError")
+	RegisterError[*InitError]("gpool.InitError")
+	RegisterError[*BrokenError]("gpool.BrokenError")
 	RegisterError[*TaskError]("gpool.TaskError")
 	RegisterError[*PanicError]("gpool.PanicError")
 	RegisterError[*WorkerDiedError]("gpool.WorkerDiedError")
@@ -195,13 +199,19 @@ func withErrors[E error](e E, inner []error) error {
 }
 
 // textOf is what an error says; its method may be broken.
-func textOf(err error) (text string) {
+func textOf(err error) string {
+	text, _ := tryText(err)
+	return text
+}
+
+// tryText reports whether the method could be called.
+func tryText(err error) (text string, ok bool) {
 	defer func() {
 		if p := recover(); p != nil {
-			text = fmt.Sprintf("(a %T whose method Error panics: %v)", err, p)
+			text, ok = fmt.Sprintf("(a %T whose method Error panics: %v)", err, p), false
 		}
 	}()
-	return err.Error()
+	return err.Error(), true
 }
 
 // unwrapped returns what an error wraps; its method may be broken.
@@ -230,22 +240,32 @@ func unwrapped(err error) (list []error) {
 const (
 	maxErrorDepth = 16
 	maxErrorNodes = 256
+	maxErrorTexts = 4 << 20 // bytes of all texts but the first
 )
 
 // encodeError never fails: what cannot be encoded travels as text.
 func encodeError(err error) []byte {
 	e := ipc.NewEncoder()
-	left := maxErrorNodes
+	left := room{maxErrorNodes, maxErrorTexts}
+	if err != nil {
+		left.texts += len(textOf(err))
+	}
 	appendError(e, err, maxErrorDepth, &left)
 	return e.Copy()
 }
 
-func appendError(e *ipc.Encoder, err error, depth int, left *int) {
-	if err == nil || *left <= 0 {
+// room is how much more of an error may travel.
+type room struct{ nodes, texts int }
+
+func appendError(e *ipc.Encoder, err error, depth int, left *room) {
+	if err == nil || left.nodes <= 0 {
 		e.Array(0)
 		return
 	}
-	*left--
+	left.nodes--
+	text := textOf(err)
+	text = text[:min(len(text), max(left.texts, 0))]
+	left.texts -= len(text)
 	var name string
 	var payload []byte
 	var inner []error
@@ -261,16 +281,25 @@ func appendError(e *ipc.Encoder, err error, depth int, left *int) {
 	if depth == 0 {
 		inner = nil
 	}
-	inner = inner[:min(len(inner), max(*left, 0))]
+	inner = inner[:min(len(inner), max(left.nodes, 0))]
 	e.Array(5)
-	e.Str(fmt.Sprintf("%T", err))
-	e.Str(textOf(err))
+	e.Str(typeOf(err))
+	e.Str(text)
 	e.Str(name)
 	e.Bytes(payload)
 	e.Array(len(inner))
 	for _, err := range inner {
 		appendError(e, err, depth-1, left)
 	}
+}
+
+// typeOf is what %T says of an error, or said of the one that a RemoteError stands for:
+// it may have come from another process itself.
+func typeOf(err error) string {
+	if remote, ok := err.(*RemoteError); ok {
+		return remote.Type
+	}
+	return fmt.Sprintf("%T", err)
 }
 
 func encodeRegistered(t *errorType, err error) (b []byte, inner []error, failed error) {
@@ -311,10 +340,14 @@ func readError(d *ipc.Decoder) error {
 		switch {
 		case decodeErr != nil:
 			remote.errs = append(remote.errs, &DecodeError{What: "an error", Type: t.typ.String(), Err: decodeErr})
-		case textOf(err) == remote.Text:
-			return err
-		default: // what it does not export was left behind; its text is kept
-			remote.errs = []error{err}
+		default:
+			text, ok := tryText(err)
+			switch {
+			case ok && text == remote.Text:
+				return err
+			case ok: // what it does not export was left behind; its text is kept
+				remote.errs = []error{err}
+			} // else nobody may call its methods here either
 		}
 	}
 	remote.errs = withoutNil(remote.errs)

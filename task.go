@@ -219,6 +219,9 @@ func (t *Task[In, Out]) serve(ctx context.Context, payload []byte) ([]byte, erro
 		return nil, err
 	}
 	b, err := value.Append(nil, &out)
+	if err == nil && len(b) > maxPayload {
+		err = errTooLarge
+	}
 	if err != nil {
 		return nil, &EncodeError{What: "the result of task " + t.name, Type: value.TypeName[Out](), Err: err}
 	}

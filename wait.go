@@ -2,7 +2,6 @@ package gpool
 
 import (
 	"context"
-	"errors"
 	"iter"
 )
 
@@ -22,12 +21,13 @@ type AnyFuture interface {
 	Successful() (bool, error)
 	Err(ctx context.Context) error
 	Cancel() bool
+	Cancelled() bool
 }
 
-// Wait waits until enough of the futures have ended, and returns those that have and
-// those that have not, each once, in the order in which they were given. If ctx ends
-// first, err is its cause, and the lists are what they are then. It starts a goroutine
-// for each future, all of which end before it returns.
+// Wait waits until enough of the futures, none of which may be nil, have ended, and
+// returns those that have and those that have not, each once, in the order in which they
+// were given. If ctx ends first, err is its cause, and the lists are what they are then.
+// It starts a goroutine for each future, all of which end before it returns.
 func Wait(ctx context.Context, when When, futures ...AnyFuture) (done, rest []AnyFuture, err error) {
 	unique := distinct(futures)
 	if !enough(when, unique) {
@@ -109,8 +109,8 @@ func enough(when When, futures []AnyFuture) bool {
 
 // failed reports whether a call that has ended has failed, as Python counts it.
 func failed(f AnyFuture) bool {
-	err := f.Err(context.Background())
-	return err != nil && !errors.Is(err, ErrCancelled)
+	ok, _ := f.Successful()
+	return !ok && !f.Cancelled()
 }
 
 // notify sends each future when it has ended, first those that have already. stop ends

@@ -117,7 +117,7 @@ func (w *exampleWorkers) condition(name string) (bool, error) {
 }
 
 // missing prepares a language and says what it lacks; empty if nothing. It is an error
-// if GPOOL_TEST_NEEDS, a list of languages that .ci/run sets, has it: a test that is
+// if TESTS_NEED, a list of languages that .ci/run sets, has it: a test that is
 // skipped where it should have run proves nothing.
 func (w *exampleWorkers) missing(language string) (string, error) {
 	prepare, ok := map[string]func() error{"go": w.goTasks, "python": w.python, "javascript": w.javaScript}[language]
@@ -129,8 +129,8 @@ func (w *exampleWorkers) missing(language string) (string, error) {
 	if err == nil {
 		return "", nil
 	}
-	if slices.Contains(strings.Fields(os.Getenv("GPOOL_TEST_NEEDS")), language) {
-		return "", fmt.Errorf("GPOOL_TEST_NEEDS names %s: %w", language, err)
+	if slices.Contains(strings.Fields(os.Getenv("TESTS_NEED")), language) {
+		return "", fmt.Errorf("TESTS_NEED names %s: %w", language, err)
 	}
 	return err.Error(), nil
 }

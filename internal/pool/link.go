@@ -221,14 +221,16 @@ func (l *link) write(s Stream) {
 		}
 		end := false
 		for i := range list {
-			if err := encode(w, &list[i]); err != nil {
-				l.fail(fmt.Errorf("send it a call: %w", err))
+			if err := encode(w, &list[i]); err != nil { // it is too large, and has not left
+				l.inbox.put(unsent{l, list[i].run.id, err})
 			}
 			end = end || list[i].end
 		}
 		if !broken {
 			// A worker that has gone is noticed by its exit, which says more.
-			broken = w.Flush() != nil
+			if broken = w.Flush() != nil; broken {
+				l.closed("it closed its input and did not exit")
+			}
 		}
 		if end {
 			_ = s.CloseWrite()
@@ -398,11 +400,16 @@ func (l *link) lost(err error) {
 		l.fail(err)
 		return
 	}
+	l.closed("it closed its frames and did not exit")
+}
+
+// closed gives a worker a moment to exit that has closed one of its streams.
+func (l *link) closed(what string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.leaving && !l.dead {
 		l.timer.Stop()
-		l.timer = time.AfterFunc(termTime, func() { l.fail(errors.New("it closed its frames and did not exit")) })
+		l.timer = time.AfterFunc(termTime, func() { l.fail(errors.New(what)) })
 	}
 }
 

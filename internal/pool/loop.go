@@ -44,6 +44,11 @@ type (
 		*Running
 		item any
 	}
+	unsent struct { // a link: the chunk with this id is too large to be sent
+		*link
+		id  uint64
+		err error
+	}
 	measured struct { // a link: its worker holds so much memory
 		*link
 		bytes int64
@@ -154,6 +159,8 @@ func (l *loop) handle(m message) {
 		l.cancelCall(m)
 	case stubborn:
 		l.stubborn(m)
+	case unsent:
+		l.unsent(m)
 	case measured:
 		l.measured(m)
 	case suspended:
@@ -489,6 +496,22 @@ func (l *loop) retireSlot(slot int) {
 	l.letGo(k)
 }
 
+// unsent fails the calls of a chunk that could not be sent. Its worker has heard nothing
+// of it, and goes on with what came after.
+func (l *loop) unsent(m unsent) {
+	if !l.lives(m.link) {
+		return
+	}
+	f, ok := l.plan.withdraw(m.slot, m.id, time.Now())
+	if !ok {
+		return
+	}
+	for i := range f.calls {
+		l.post(f.job.running, delivery{result: Result{Call: &f.calls[i], Kind: NotStarted, Err: fmt.Errorf("send the call to a worker: %w", m.err), Attempt: f.attempt}})
+	}
+	l.letGo(m.link)
+}
+
 // measured takes how much memory a worker holds.
 func (l *loop) measured(m measured) {
 	if !l.lives(m.link) {
@@ -546,7 +569,7 @@ func (l *loop) gone(m gone) {
 	l.links[slot] = nil
 	before := l.plan.slots[slot]
 	died := &WorkerDiedError{Slot: slot + 1, Pid: m.pid, Exit: m.exit, Cause: m.cause, Stderr: m.stderr}
-	useless := before.useless(now)
+	useless := before.useless(now) && !ours(m.cause)
 	if !useless {
 		l.plan.slots[slot].fails = 0
 	}
@@ -614,14 +637,19 @@ func (l *loop) replay(m gone) ending {
 	return ranHead
 }
 
+// ours reports whether the pool ended a worker for what it ran, and not for a fault.
+func ours(cause error) bool {
+	switch cause.(type) {
+	case *LimitError, *MemoryError:
+		return true
+	}
+	return errors.Is(cause, ErrCancelled)
+}
+
 // mourn decides whether the pool can go on after the death of a worker that nobody
 // asked for.
 func (l *loop) mourn(died *WorkerDiedError, now time.Time) {
-	switch died.Cause.(type) {
-	case *LimitError, *MemoryError:
-		return
-	}
-	if errors.Is(died.Cause, ErrCancelled) || l.level >= Kill {
+	if ours(died.Cause) || l.level >= Kill {
 		return
 	}
 	l.plan.counted.Deaths++

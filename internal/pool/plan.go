@@ -17,10 +17,10 @@ const (
 	stuckTime    = 10 * time.Millisecond // a worker that is busier than this may lose what waits before it
 	maxAhead     = 128                   // chunks that wait before one worker
 	maxStarts    = 3                     // failed starts in a row on one slot that fail the pool
-	shortLife    = time.Second           // a worker that dies sooner, without a call, is a failed start
+	shortLife    = time.Second / 10      // a worker that dies sooner, without a call, is a failed start
+	resultDelay  = 20 * time.Millisecond // how late results may be of a worker that has more to do
 	maxStarting  = 8                     // workers that start at once: more would only wait for each other
 	heldBytes    = 2 << 20               // payloads that may be in memory beyond one for each worker
-	pullBytes    = 1 << 20               // payloads that are pulled at once
 	chunkBytes   = 256 << 10             // payloads of a chunk of the pool's own choice
 	aheadBytes   = 512 << 10             // payloads before a worker, beyond which it gets no more
 	largeChunk   = 16 << 20              // payloads of a chunk of a given size: it must fit a frame
@@ -151,7 +151,7 @@ func (p *plan) surplus() (int, bool) {
 // add takes a job in.
 func (p *plan) add(r *Running) *jobPlan {
 	workers := p.target
-	j := &jobPlan{running: r, chunkSize: r.job.ChunkSize, window: r.job.Window, bound: 1}
+	j := &jobPlan{running: r, chunkSize: min(r.job.ChunkSize, ipc.MaxCalls), window: r.job.Window, bound: 1}
 	if r.job.Total > 0 {
 		j.bound = (r.job.Total + 4*workers - 1) / (4 * workers) // Python's Pool._map_async
 	}
@@ -244,7 +244,7 @@ func (p *plan) wants(j *jobPlan) int {
 	if under > 0 { // as many as there is room for, if they are like those so far
 		each := int(j.pulledBytes/j.pulled) + 1
 		free := max(0, p.target-int(under)) // workers that have nothing of it, however large it is
-		n = min(n, max(free, min(max(0, heldBytes-j.bytes)/each, pullBytes/each+1)))
+		n = min(n, max(free, min(max(0, heldBytes-j.bytes)/each, BatchBytes/each+1)))
 	} else {
 		n = min(n, firstPull)
 	}
@@ -498,6 +498,24 @@ func (p *plan) returned(slot int, id uint64, n int) error {
 	return nil
 }
 
+// withdraw takes a chunk back that has not been sent.
+func (p *plan) withdraw(slot int, id uint64, now time.Time) (flight, bool) {
+	s := &p.slots[slot]
+	at := slices.IndexFunc(s.flights, func(f flight) bool { return f.id == id })
+	if at < 0 {
+		return flight{}, false
+	}
+	f := s.flights[at]
+	s.flights = slices.Delete(s.flights, at, at+1)
+	s.calls -= len(f.calls)
+	s.bytes -= size(f.calls)
+	f.job.flying -= len(f.calls)
+	if at == 0 {
+		s.moved = now
+	}
+	return f, true
+}
+
 // skip books that a worker came to the call id without having run those before it: it
 // gave them back, and could not say so any more.
 func (p *plan) skip(slot int, id uint64) error {
@@ -675,6 +693,9 @@ func (p *plan) overdue(now time.Time) (c overdueCall, again time.Time, ok bool) 
 		}
 		l, seq := f.calls[0].Limits, f.calls[0].Seq
 		if due := s.moved.Add(l.Hard); l.Hard > 0 {
+			if s.calls > 1 { // its result may be waiting for those of the next calls
+				due = due.Add(resultDelay)
+			}
 			if !due.After(now) {
 				s.condemned = f.id
 				return overdueCall{i, f.id, seq, l.Hard, true}, again, true

@@ -104,6 +104,10 @@ type Call struct {
 // worker is ended, and everything that it has started.
 type Limits struct{ Soft, Hard time.Duration }
 
+// BatchBytes is how many bytes of payload a source should hand out at once: of calls that
+// are larger than those before them, fewer than were asked for.
+const BatchBytes = 1 << 20
+
 // Source hands out calls. The pool calls Next on a goroutine of the job, only when
 // there is room. Next waits for the first call at most and returns between 1 and
 // max; io.EOF after the last one; any other error ends the input and fails the job,

@@ -96,7 +96,7 @@ func (p *pipes) make() (made pipe) {
 	if p.err != nil {
 		return made
 	}
-	if made.r, made.w, p.err = os.Pipe(); p.err == nil {
+	if made.r, made.w, p.err = HighPipe(); p.err == nil {
 		p.list = append(p.list, made)
 	}
 	return made
