@@ -68,6 +68,13 @@ func holds(t *testing.T, box *blackbox.Box, want string) {
 	}
 }
 
+// openGate lets a gate go once the worker has read all that it was sent: else its runner may
+// find nothing more to do, and send what waits.
+func openGate(openC chan struct{}) {
+	synctest.Wait()
+	openC <- struct{}{}
+}
+
 func TestTheBoxHoldsWhatHasNotLeft(t *testing.T) {
 	var openC chan struct{}
 	all := Registry{"echo": tasks["echo"], "fail": tasks["fail"], "panic": tasks["panic"], "gate": gate(&openC)}
@@ -82,7 +89,7 @@ func TestTheBoxHoldsWhatHasNotLeft(t *testing.T) {
 		p.run(5, "panic", "oh")
 		p.run(6, "missing", "")
 		p.run(7, "gate", "d", "e")
-		openC <- struct{}{}
+		openGate(openC)
 		p.wants()
 		holds(t, box, `7: 3=c 4[1 no] 5[2 oh] 6[4 this worker has no task "missing"]`)
 		p.numbers(ipc.KindCancel, 8, sigTerm)
@@ -91,7 +98,7 @@ func TestTheBoxHoldsWhatHasNotLeft(t *testing.T) {
 			t.Errorf("the worker said %v", got)
 		}
 		holds(t, box, "7:")
-		openC <- struct{}{}
+		openGate(openC)
 		p.take()
 		holds(t, box, "0:")
 	})
@@ -132,24 +139,24 @@ func TestWhatTheBoxCannotHoldLeavesAtOnce(t *testing.T) {
 		p.run(1, "gate", "")
 		p.init("echo", "")
 		p.run(2, "gate", "")
-		openC <- struct{}{}
+		openGate(openC)
 		p.wants("result 1: ", "result 0: ") // the initializer's answer
 		holds(t, box, "2:")
 		p.run(3, "echo", "x")
 		p.run(4, "print", "out")
 		p.run(5, "gate", "")
-		openC <- struct{}{}
+		openGate(openC)
 		p.wants("result 2:  x", "output 4/1: out", "result 4: printed")
 		holds(t, box, "5:")
 		p.run(6, "print", "") // prints nothing
 		p.run(7, "gate", "")
-		openC <- struct{}{}
+		openGate(openC)
 		p.wants()
 		holds(t, box, "7: 5 6=printed")
 		// Many that are empty fill the box sooner than the 32 KiB of the outbox.
 		p.run(8, "echo", slices.Repeat([]string{""}, 2047)...)
 		p.run(8+2047, "gate", "")
-		openC <- struct{}{}
+		openGate(openC)
 		n := 0
 		for _, m := range p.take() {
 			n += len(m.Result.Outcomes)
@@ -158,7 +165,7 @@ func TestWhatTheBoxCannotHoldLeavesAtOnce(t *testing.T) {
 		if running != 8+2047 || n == 0 || n+len(finished) != 3+2047 {
 			t.Errorf("%d have left, %d are in the box, and %d runs", n, len(finished), running)
 		}
-		openC <- struct{}{}
+		openGate(openC)
 	})
 }
 
