@@ -11,7 +11,13 @@ import (
 // TestKillFindsAWholeSession: the leader, its children, and those of other process
 // groups; not the one that it is told to spare, and nobody else.
 func TestKillFindsAWholeSession(t *testing.T) {
-	leader := exec.Command("sh", "-c", `set -m; sleep 1000 & sleep 1000 & echo $! $$; wait`)
+	// It waits for a word, and not for its children: it must live on when they are killed.
+	leader := exec.Command("sh", "-c", `set -m; sleep 1000 & sleep 1000 & echo $! $$; read -r word`)
+	in, err := leader.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
 	leader.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	out, err := leader.StdoutPipe()
 	if err != nil {
@@ -34,7 +40,7 @@ func TestKillFindsAWholeSession(t *testing.T) {
 		t.Errorf("%d processes were killed with the leader", n)
 	}
 	_ = leader.Wait()
-	if ws := leader.ProcessState.Sys().(syscall.WaitStatus); !ws.Signaled() && ws.ExitStatus() == 0 {
+	if ws := leader.ProcessState.Sys().(syscall.WaitStatus); ws.Signal() != syscall.SIGKILL {
 		t.Errorf("the leader ended with %v", ws)
 	}
 	if _, ok := Own(); ok {
