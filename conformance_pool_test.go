@@ -29,14 +29,6 @@ import (
 // The conformance list (docs/semantics.md): what CPython's tests assert of its pools, as
 // far as it has a meaning here. A row is named after its number and after CPython's test.
 
-// A process with the race detector sleeps for a second before it exits, and here very
-// many exit.
-func init() {
-	if raceEnabled && os.Getenv("GORACE") == "" {
-		_ = os.Setenv("GORACE", "atexit_sleep_ms=0")
-	}
-}
-
 // conformanceRow is one row of the list.
 type conformanceRow[P any] struct {
 	name    string

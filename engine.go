@@ -78,7 +78,7 @@ func newEngine(ctx context.Context, c *config, v *vault) (*engine, error) {
 		return nil, err
 	}
 	e := &engine{
-		vault: v, call: c.call, finishAtExit: c.finishAtExit, grace: c.pool.Grace, stderr: &lockedWriter{w: c.stderr}, workers: c.workers,
+		vault: v, call: c.call, finishAtExit: c.finishAtExit, grace: c.pool.Grace, stderr: pool.Locked(c.stderr), workers: c.workers,
 		live: make(map[job]struct{}),
 	}
 	c.pool.Workers, c.pool.Stderr = c.workers, e.stderr
@@ -359,19 +359,6 @@ func (e *engine) refuses(c *callConfig) error {
 
 // report tells on the pool's stderr what nobody else can be told.
 func (e *engine) report(text string) { fmt.Fprintf(e.stderr, "gpool: %s\n", text) }
-
-// lockedWriter lets the goroutines of the workers and of callbacks write one after the
-// other.
-type lockedWriter struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (l *lockedWriter) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(b)
-}
 
 // taskName is the name under which workers know a task.
 func (e *engine) taskName(name string) (string, error) {

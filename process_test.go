@@ -29,8 +29,6 @@ import (
 // its order, and then the cases next to them. A21 uses named pipes, since there is no
 // Pipe yet.
 func TestProcess(t *testing.T) {
-	// A program with the race detector sleeps for a second before it ends with 0.
-	t.Setenv("GORACE", os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T)

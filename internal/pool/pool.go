@@ -390,7 +390,7 @@ func New(config Config) (*Pool, error) {
 	if config.Stderr == nil {
 		config.Stderr = io.Discard
 	}
-	config.Stderr = &lockedWriter{w: config.Stderr} // every worker has a goroutine that prints
+	config.Stderr = Locked(config.Stderr) // every worker has a goroutine that prints
 	p := &Pool{
 		config: config,
 		inbox:  newMailbox[message](),
@@ -423,7 +423,14 @@ func (p *Pool) Submit(job Job) (*Running, error) {
 	return r, nil
 }
 
-// lockedWriter lets many goroutines write, one after the other.
+// Locked lets many goroutines use a writer, one after the other.
+func Locked(w io.Writer) io.Writer {
+	if _, is := w.(*lockedWriter); is {
+		return w
+	}
+	return &lockedWriter{w: w}
+}
+
 type lockedWriter struct {
 	mu sync.Mutex
 	w  io.Writer
