@@ -785,6 +785,7 @@ func TestF17WhichErrorIsReturned(t *testing.T) {
 				t.Errorf("FailFast gives %v", err)
 			}
 		})
+		endPool(t, p) // what ran goes on for a moment, and makes its file
 	})
 }
 
