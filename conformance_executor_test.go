@@ -764,7 +764,7 @@ var executorRows = []conformanceRow[*gpool.Executor]{
 		for kind, create := range executorKinds {
 			t.Run(kind, func(t *testing.T) {
 				dir := t.TempDir()
-				var text shared
+				var text lockedBuffer
 				x, err := create(background, gpool.Workers(2), gpool.Stderr(&text))
 				if err != nil {
 					t.Fatal(err)

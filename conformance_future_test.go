@@ -98,7 +98,7 @@ var futureRows = []conformanceRow[*gpool.Executor]{
 	{name: "J4_done_callback_raises", alone: func(t *testing.T) {
 		for kind, create := range executorKinds {
 			t.Run(kind, func(t *testing.T) {
-				var text shared
+				var text lockedBuffer
 				dir := t.TempDir()
 				x := newExecutor(t, create, gpool.Workers(1), gpool.Stderr(&text))
 				f := gated(x, dir, false)
@@ -134,7 +134,7 @@ var futureRows = []conformanceRow[*gpool.Executor]{
 		}
 	}},
 	{name: "J8_done_callback_raises_already_succeeded", alone: func(t *testing.T) {
-		var text shared
+		var text lockedBuffer
 		x := newExecutor(t, gpool.NewThreadExecutor, gpool.Stderr(&text))
 		good, _, _ := endedFutures(t, x)
 		good.OnDone(func(*gpool.Future[int]) { panic("doh!") }) // not in the caller's face

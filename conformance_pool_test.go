@@ -130,24 +130,6 @@ func ledger(t *testing.T, dir string) (list []int) {
 	return list
 }
 
-// shared is a buffer that pools may write to.
-type shared struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *shared) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(b)
-}
-
-func (s *shared) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
 // hasEnded reports whether a process is gone, or a zombie that its new parent has to
 // take notice of.
 func hasEnded(pid int) bool {
@@ -919,7 +901,7 @@ var poolRows = []conformanceRow[lifecycle]{
 	{name: "E25_resource_warning", alone: func(t *testing.T) {
 		for kind, create := range poolKinds {
 			t.Run(kind, func(t *testing.T) {
-				var text shared
+				var text lockedBuffer
 				var list []int
 				func() {
 					p, err := create(background, gpool.Workers(2), gpool.Stderr(&text))
@@ -1184,7 +1166,7 @@ var poolRows = []conformanceRow[lifecycle]{
 	{name: "K4_raising_callbacks", alone: func(t *testing.T) {
 		for kind, create := range poolKinds {
 			t.Run(kind, func(t *testing.T) {
-				var text shared
+				var text lockedBuffer
 				p, err := create(background, gpool.Workers(1), gpool.Stderr(&text))
 				if err != nil {
 					t.Fatal(err)

@@ -298,14 +298,8 @@ func (e *engine) join(ctx context.Context) error {
 	if state == running {
 		return ErrPoolRunning
 	}
-	select {
-	case <-e.pool.Done():
-	default:
-		select {
-		case <-e.pool.Done():
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	if err := await(ctx, e.pool.Done()); err != nil {
+		return err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -502,10 +496,8 @@ func (e *engine) publicStart(err error) error {
 	if !ok {
 		return err
 	}
-	if died.Cause != nil {
-		if refused, ok := errors.AsType[*pool.RefusedError](died.Cause); ok {
-			return refused
-		}
+	if refused, ok := errors.AsType[*pool.RefusedError](died.Cause); ok {
+		return refused
 	}
 	return publicDeath(Site{Index: -1}, died)
 }

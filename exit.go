@@ -103,14 +103,15 @@ func (x *exits) run() {
 		fn := x.funcs[n-1]
 		x.funcs = x.funcs[:n-1]
 		x.mu.Unlock()
-		protected(fn)
+		protected(defaultReport, "a function of AtExit", fn)
 	}
 }
 
-func protected(fn func()) {
+// protected calls a function of the user's that has nobody to panic to.
+func protected(report func(string), what string, fn func()) {
 	defer func() {
 		if p := recover(); p != nil {
-			defaultReport(fmt.Sprintf("a function of AtExit panicked: %v\n%s", p, debug.Stack()))
+			report(fmt.Sprintf("%s panicked: %v\n%s", what, p, debug.Stack()))
 		}
 	}()
 	fn()

@@ -2,8 +2,6 @@ package gpool
 
 import (
 	"context"
-	"fmt"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -55,19 +53,7 @@ func (f *Future[T]) Get(ctx context.Context) (T, error) {
 
 // Wait waits until the call has ended, in whatever way, and returns the cause of ctx if
 // that ends first.
-func (f *Future[T]) Wait(ctx context.Context) error {
-	select {
-	case <-f.doneC:
-		return nil
-	default:
-	}
-	select {
-	case <-f.doneC:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
+func (f *Future[T]) Wait(ctx context.Context) error { return await(ctx, f.doneC) }
 
 // Err waits like Get and returns the call's error alone.
 func (f *Future[T]) Err(ctx context.Context) error {
@@ -166,17 +152,16 @@ func (f *Future[T]) callEach() {
 		fn := f.callbacks[0]
 		f.callbacks = f.callbacks[1:]
 		f.mu.Unlock()
-		f.protect(fn)
+		protected(f.report, "a callback of task "+f.task, fn)
 	}
 }
 
-func (f *Future[T]) protect(fn func()) {
-	defer func() {
-		if p := recover(); p != nil {
-			reportTo(f.engine, fmt.Sprintf("a callback of task %s panicked: %v\n%s", f.task, p, debug.Stack()))
-		}
-	}()
-	fn()
+func (f *Future[T]) report(text string) {
+	if f.engine == nil {
+		defaultReport(text)
+		return
+	}
+	f.engine.report(text)
 }
 
 // settle ends the future, if its state is not beyond upTo, and reports whether it was
@@ -274,12 +259,4 @@ func (f *Future[T]) booked(r *pool.Result) {
 	}
 	v, err := takeResult[T](f.engine, f.task, r.Value)
 	f.settle(handed, v, err)
-}
-
-func reportTo(e *engine, text string) {
-	if e != nil {
-		e.report(text)
-	} else {
-		defaultReport(text)
-	}
 }

@@ -73,6 +73,7 @@ type Iter[Out any] struct {
 	window int
 	keep   Runner
 	unhook func() bool
+	job    handle
 
 	mu       sync.Mutex
 	room     sync.Cond       // on mu: there is room in the window, or the input should end
@@ -86,8 +87,6 @@ type Iter[Out any] struct {
 	ended    bool            // no result will come
 	last     error           // what is yielded last, once the results are
 	panicked any             // what the input panicked with
-	running  *pool.Running   // nil until it was handed in
-	drained  bool            // nothing more is to begin
 }
 
 type yielding[Out any] struct {
@@ -118,7 +117,7 @@ func start[In, Out any, S Items[In]](ctx context.Context, r Runner, t *Task[In, 
 	if it.window == 0 {
 		it.window = 2 * e.size() * chunk
 	}
-	s := &stream[In, Out]{Iter: it, engine: e, task: t, limits: call.limitsOf(), ordered: order == pool.Ordered}
+	s := &stream[In, Out]{Iter: it, engine: e, task: t, limits: call.limitsOf()}
 	running, err := e.submit(s, pool.Job{
 		Task: name, Source: s, Consumer: s, Order: order, ChunkSize: chunk, Window: it.window, Dropped: e.dropAll, Done: s.over,
 	})
@@ -126,10 +125,10 @@ func start[In, Out any, S Items[In]](ctx context.Context, r Runner, t *Task[In, 
 		it.end(err)
 		return it
 	}
-	it.setJob(running)
+	it.job.set(running)
 	it.unhook = context.AfterFunc(ctx, func() {
 		it.end(cancelledBy(ctx))
-		running.Stop(pool.Terminate)
+		it.job.stop(pool.Terminate)
 	})
 	go s.read(each[In](items)) // ends with the input, or when that is stopped
 	return it
@@ -181,30 +180,8 @@ func (it *Iter[Out]) Stop() {
 	if it.unhook != nil {
 		it.unhook()
 	}
-	it.drain()
+	it.job.stop(pool.Drain)
 	runtime.KeepAlive(it.keep)
-}
-
-// setJob and drain meet: what is pending may be cancelled before the job is known.
-func (it *Iter[Out]) setJob(r *pool.Running) {
-	it.mu.Lock()
-	it.running = r
-	drained := it.drained
-	it.mu.Unlock()
-	if drained {
-		r.Stop(pool.Drain)
-	}
-}
-
-// drain lets nothing more begin.
-func (it *Iter[Out]) drain() {
-	it.mu.Lock()
-	it.drained = true
-	r := it.running
-	it.mu.Unlock()
-	if r != nil {
-		r.Stop(pool.Drain)
-	}
 }
 
 // end drops what was not yielded, and what is taken of the input; err is the last word.
@@ -243,10 +220,10 @@ func wake(c chan struct{}) {
 // of their results.
 type stream[In, Out any] struct {
 	*Iter[Out]
-	engine  *engine
-	task    *Task[In, Out]
-	limits  *pool.Limits
-	ordered bool
+	resultsOnly
+	engine *engine
+	task   *Task[In, Out]
+	limits *pool.Limits
 }
 
 // read is the goroutine that runs the input.
@@ -323,12 +300,6 @@ func (s *stream[In, Out]) Next(ctx context.Context, max int) ([]pool.Call, error
 	}
 }
 
-// Output implements pool.Consumer: tasks print to their worker's stderr.
-func (s *stream[In, Out]) Output(*pool.Call, ipc.Stream, []byte) error { return nil }
-
-// Flush implements pool.Consumer.
-func (s *stream[In, Out]) Flush() error { return nil }
-
 // Result implements pool.Consumer. What was given up has no result.
 func (s *stream[In, Out]) Result(r *pool.Result) error {
 	var y yielding[Out]
@@ -378,6 +349,6 @@ func (s *stream[In, Out]) closing() {
 	}
 }
 
-func (s *stream[In, Out]) cancelPending() { s.drain() }
+func (s *stream[In, Out]) cancelPending() { s.job.stop(pool.Drain) }
 
 func (s *stream[In, Out]) terminate(err error) { s.end(err) }

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"sync"
 
-	"gpool/internal/ipc"
 	"gpool/internal/pool"
 )
 
@@ -141,26 +140,26 @@ func mapAsync[In, Out any](ctx context.Context, e *engine, f *Future[[]Out], t *
 	if err != nil {
 		return err
 	}
-	m.setJob(running)
-	f.watch(ctx, func() { m.stop() })
+	m.job.set(running)
+	f.watch(ctx, func() { m.job.stop(pool.Terminate) })
 	return nil
 }
 
 // mapJob is a Map that is under way: the source of its calls, and the consumer of their
 // results.
 type mapJob[In, Out any] struct {
+	resultsOnly
+	job    handle
 	engine *engine
 	task   *Task[In, Out]
 	future *Future[[]Out]
 	policy errorPolicy
 	limits *pool.Limits
 
-	mu      sync.Mutex
-	items   []In // nil once nobody may look at them any more
-	next    int
-	each    int           // about how large the payload of one is
-	running *pool.Running // nil until it is known
-	stopped bool
+	mu    sync.Mutex
+	items []In // nil once nobody may look at them any more: the future has ended
+	next  int
+	each  int // about how large the payload of one is
 
 	// What follows belongs to the goroutine of the consumer.
 	out    []Out
@@ -214,34 +213,6 @@ func (m *mapJob[In, Out]) release() {
 	m.mu.Unlock()
 }
 
-// setJob and stop meet: the context may end before the job is known.
-func (m *mapJob[In, Out]) setJob(r *pool.Running) {
-	m.mu.Lock()
-	m.running = r
-	stopped := m.stopped
-	m.mu.Unlock()
-	if stopped {
-		r.Stop(pool.Terminate)
-	}
-}
-
-// stop ends the job, and returns when the items are not looked at any more.
-func (m *mapJob[In, Out]) stop() {
-	m.mu.Lock()
-	m.items, m.stopped = nil, true
-	r := m.running
-	m.mu.Unlock()
-	if r != nil {
-		r.Stop(pool.Terminate)
-	}
-}
-
-// Output implements pool.Consumer: tasks print to their worker's stderr.
-func (m *mapJob[In, Out]) Output(*pool.Call, ipc.Stream, []byte) error { return nil }
-
-// Flush implements pool.Consumer.
-func (m *mapJob[In, Out]) Flush() error { return nil }
-
 // Result implements pool.Consumer.
 func (m *mapJob[In, Out]) Result(r *pool.Result) error {
 	index := int(r.Call.Seq - 1)
@@ -258,7 +229,7 @@ func (m *mapJob[In, Out]) Result(r *pool.Result) error {
 		m.failed = append(m.failed, indexedError{index, err})
 	case failFast:
 		m.settle(nil)
-		m.stop()
+		m.job.stop(pool.Terminate)
 	}
 	return nil
 }
@@ -313,14 +284,7 @@ func (m *mapJob[In, Out]) over(err error) {
 
 func (m *mapJob[In, Out]) closing() {}
 
-func (m *mapJob[In, Out]) cancelPending() {
-	m.mu.Lock()
-	r := m.running
-	m.mu.Unlock()
-	if r != nil {
-		r.Stop(pool.Drain)
-	}
-}
+func (m *mapJob[In, Out]) cancelPending() { m.job.stop(pool.Drain) }
 
 func (m *mapJob[In, Out]) terminate(err error) { m.future.fail(err) }
 

@@ -77,15 +77,26 @@ func wrong(at *error, format string, args ...any) {
 	*at = errors.Join(*at, fmt.Errorf("gpool: "+format, args...))
 }
 
+func atLeastOne(at *error, option string, n int) {
+	if n < 1 {
+		wrong(at, "%s(%d): at least 1 is needed", option, n)
+	}
+}
+
+func moreThanZero(at *error, option string, d time.Duration) {
+	if d <= 0 {
+		wrong(at, "%s(%v): more than 0 is needed", option, d)
+	}
+}
+
 // Workers is how many workers there are: processes of a [Pool], goroutines of a
 // [ThreadPool]. Without it a Pool has as many as this process may use CPUs, quota of
 // its cgroup included (Python's process_cpu_count), and a ThreadPool has four more, at
 // most 32.
 func Workers(n int) Option {
 	return poolOption(func(c *config) {
-		if c.workers = n; n < 1 {
-			wrong(&c.err, "Workers(%d): at least 1 is needed", n)
-		}
+		c.workers = n
+		atLeastOne(&c.err, "Workers", n)
 	})
 }
 
@@ -97,9 +108,8 @@ func Lazy() Option { return poolOption(func(c *config) { c.lazy = true }) }
 // [CountChunks].
 func MaxTasksPerChild(n int) Option {
 	return poolOption(func(c *config) {
-		if c.pool.Quota.N = n; n < 1 {
-			wrong(&c.err, "MaxTasksPerChild(%d): at least 1 is needed", n)
-		}
+		c.pool.Quota.N = n
+		atLeastOne(&c.err, "MaxTasksPerChild", n)
 	})
 }
 
@@ -131,9 +141,8 @@ func Finalizer[In, Out any](t *Task[In, Out], in In) Option {
 // does not age. It is exact to a few milliseconds.
 func SoftLimit(d time.Duration) CommonOption {
 	return commonOption(func(c *callConfig) {
-		if c.limits.Soft = d; d <= 0 {
-			wrong(&c.err, "SoftLimit(%v): more than 0 is needed", d)
-		}
+		c.limits.Soft = d
+		moreThanZero(&c.err, "SoftLimit", d)
 	})
 }
 
@@ -144,9 +153,8 @@ func SoftLimit(d time.Duration) CommonOption {
 // limits: a goroutine cannot be ended.
 func HardLimit(d time.Duration) CommonOption {
 	return commonOption(func(c *callConfig) {
-		if c.limits.Hard = d; d <= 0 {
-			wrong(&c.err, "HardLimit(%v): more than 0 is needed", d)
-		}
+		c.limits.Hard = d
+		moreThanZero(&c.err, "HardLimit", d)
 	})
 }
 
@@ -155,9 +163,8 @@ func HardLimit(d time.Duration) CommonOption {
 // item of a chunk. It bounds memory, and how far the input is read ahead.
 func Window(n int) CommonOption {
 	return commonOption(func(c *callConfig) {
-		if c.window = n; n < 1 {
-			wrong(&c.err, "Window(%d): at least 1 is needed", n)
-		}
+		c.window = n
+		atLeastOne(&c.err, "Window", n)
 	})
 }
 
@@ -166,9 +173,8 @@ func Window(n int) CommonOption {
 // IMapUnordered send one.
 func Chunk(n int) CallOption {
 	return callOption(func(c *callConfig) {
-		if c.chunk = n; n < 1 {
-			wrong(&c.err, "Chunk(%d): at least 1 is needed", n)
-		}
+		c.chunk = n
+		atLeastOne(&c.err, "Chunk", n)
 	})
 }
 
@@ -190,9 +196,8 @@ func FailFast() CallOption { return callOption(func(c *callConfig) { c.errors = 
 // without it. The initializer does not count.
 func StartLimit(d time.Duration) Option {
 	return ofPools("StartLimit", func(c *config) {
-		if c.pool.StartLimit = d; d <= 0 {
-			wrong(&c.err, "StartLimit(%v): more than 0 is needed", d)
-		}
+		c.pool.StartLimit = d
+		moreThanZero(&c.err, "StartLimit", d)
 	})
 }
 
@@ -200,9 +205,8 @@ func StartLimit(d time.Duration) Option {
 // included, before it is ended: 2 s without it, and 30 s with a [Finalizer].
 func LeaveLimit(d time.Duration) Option {
 	return poolOption(func(c *config) {
-		if c.pool.LeaveLimit = d; d <= 0 {
-			wrong(&c.err, "LeaveLimit(%v): more than 0 is needed", d)
-		}
+		c.pool.LeaveLimit = d
+		moreThanZero(&c.err, "LeaveLimit", d)
 	})
 }
 
@@ -210,9 +214,8 @@ func LeaveLimit(d time.Duration) Option {
 // ended: half a second without it.
 func Grace(d time.Duration) Option {
 	return poolOption(func(c *config) {
-		if c.pool.Grace = d; d <= 0 {
-			wrong(&c.err, "Grace(%v): more than 0 is needed", d)
-		}
+		c.pool.Grace = d
+		moreThanZero(&c.err, "Grace", d)
 	})
 }
 
@@ -289,9 +292,8 @@ func Executable(path string, args ...string) Option {
 // workers as CPUs. It says how many threads of a worker run Go code at once.
 func WorkerProcs(n int) Option {
 	return ofPools("WorkerProcs", func(c *config) {
-		if c.procs = n; n < 1 {
-			wrong(&c.err, "WorkerProcs(%d): at least 1 is needed", n)
-		}
+		c.procs = n
+		atLeastOne(&c.err, "WorkerProcs", n)
 	})
 }
 

@@ -6,7 +6,6 @@ import (
 	"io"
 	"sync"
 
-	"gpool/internal/ipc"
 	"gpool/internal/pool"
 )
 
@@ -14,6 +13,7 @@ import (
 // pulls them when it has room. So a call costs no job of its own, and calls begin in the
 // order in which they were handed in. It implements pool.Source and pool.Consumer.
 type queue struct {
+	resultsOnly
 	engine *engine
 	job    *pool.Running // set before the queue can be found
 
@@ -66,12 +66,7 @@ func (q *queue) put(en entry, task string, payload []byte, limits *pool.Limits) 
 	return nil
 }
 
-func (q *queue) wake() {
-	select {
-	case q.wakeC <- struct{}{}:
-	default:
-	}
-}
+func (q *queue) wake() { wake(q.wakeC) }
 
 // Next implements pool.Source.
 func (q *queue) Next(ctx context.Context, max int) ([]pool.Call, error) {
@@ -99,12 +94,6 @@ func (q *queue) take(max int) ([]pool.Call, error) {
 	}
 	return list, nil
 }
-
-// Output implements pool.Consumer: tasks print to their worker's stderr.
-func (q *queue) Output(*pool.Call, ipc.Stream, []byte) error { return nil }
-
-// Flush implements pool.Consumer.
-func (q *queue) Flush() error { return nil }
 
 // Result implements pool.Consumer.
 func (q *queue) Result(r *pool.Result) error {

@@ -50,7 +50,6 @@ type stress struct {
 	pool    lifecycle
 	cancel  context.CancelFunc
 
-	mu      sync.Mutex
 	waiters sync.WaitGroup
 }
 

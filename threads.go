@@ -95,10 +95,10 @@ const thunkTask = "thunk"
 // run is that task.
 func (v *vault) run(ctx context.Context, c *worker.Call) ([]byte, error) {
 	if c.ID == 0 { // a hook, which other workers run too
-		return nil, v.call(ctx, c, v.look(c.Common), nil)
+		return nil, v.call(ctx, v.look(c.Common), nil)
 	}
 	var out any
-	if err := v.call(ctx, c, v.take(c.Payload), &out); err != nil {
+	if err := v.call(ctx, v.take(c.Payload), &out); err != nil {
 		return nil, err
 	}
 	return v.put(nil, out), nil
@@ -106,7 +106,7 @@ func (v *vault) run(ctx context.Context, c *worker.Call) ([]byte, error) {
 
 // call runs a thunk on a goroutine of its own, so that a task which ends its goroutine
 // ends no worker.
-func (v *vault) call(ctx context.Context, c *worker.Call, what any, out *any) error {
+func (v *vault) call(ctx context.Context, what any, out *any) error {
 	run, ok := what.(thunk)
 	if !ok {
 		return fmt.Errorf("the argument of the call is not there any more")

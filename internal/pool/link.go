@@ -199,6 +199,16 @@ func (l *link) suspend(on bool) chan struct{} {
 	return toldC
 }
 
+// askToEnd cancels the call of an id, for a reason.
+func (l *link) askToEnd(id, reason uint64) {
+	l.outbox.put(outgoing{kind: ipc.KindCancel, numbers: ipc.Numbers{ID: id, N: uint64(syscall.SIGTERM), M: reason}})
+}
+
+// recall asks for the calls from an id on that have not begun.
+func (l *link) recall(id uint64) {
+	l.outbox.put(outgoing{kind: ipc.KindRecall, numbers: ipc.Numbers{ID: id}})
+}
+
 // signal reaches the worker alone, if there is one.
 func (l *link) signal(s syscall.Signal) {
 	l.mu.Lock()

@@ -211,15 +211,14 @@ func (l *loop) post(r *Running, list ...delivery) {
 
 // pulled takes calls from a job's source.
 func (l *loop) pulled(m pulled) {
-	l.asked[m.Running] = false
 	j := l.jobs[m.Running]
 	if j == nil {
-		delete(l.asked, m.Running)
 		if m.job.Dropped != nil {
 			m.job.Dropped(m.calls)
 		}
 		return
 	}
+	l.asked[m.Running] = false
 	for _, c := range j.push(m.calls, time.Now()) {
 		l.post(m.Running, delivery{result: Result{Call: &c, Kind: Failed, Err: c.Err}})
 	}
@@ -401,7 +400,7 @@ func (l *loop) dispatch(now time.Time) (again time.Time) {
 		}
 		slot, id, due, ok := l.plan.toRecall(now)
 		for ; ok; slot, id, due, ok = l.plan.toRecall(now) {
-			l.links[slot].outbox.put(outgoing{kind: ipc.KindRecall, numbers: ipc.Numbers{ID: id}})
+			l.links[slot].recall(id)
 		}
 		again = due
 	}
@@ -466,12 +465,9 @@ func (l *loop) resize(workers int) {
 // retireSlot lets a worker leave once it has finished the call that it runs; what
 // waits before it is called back.
 func (l *loop) retireSlot(slot int) {
-	s, k := &l.plan.slots[slot], l.links[slot]
-	s.state = slotLeaving
-	if s.calls > 1 {
-		k.outbox.put(outgoing{kind: ipc.KindRecall, numbers: ipc.Numbers{ID: s.head().id + 1}})
-	}
-	l.letGo(k)
+	l.plan.slots[slot].state = slotLeaving
+	l.recallAhead(slot)
+	l.letGo(l.links[slot])
 }
 
 // unsent fails the calls of a chunk that could not be sent. Its worker has heard nothing

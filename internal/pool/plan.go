@@ -498,6 +498,21 @@ func (p *plan) returned(slot int, id uint64, n int) error {
 	return nil
 }
 
+// locate finds where a call with an item is, of those that are before a worker.
+func (p *plan) locate(j *jobPlan, item any) (slot int, id uint64, ok bool) {
+	for slot := range p.slots {
+		for _, f := range p.slots[slot].flights {
+			if f.job != j {
+				continue
+			}
+			if i := slices.IndexFunc(f.calls, func(c Call) bool { return c.Item == item }); i >= 0 {
+				return slot, f.id + uint64(i), true
+			}
+		}
+	}
+	return 0, 0, false
+}
+
 // withdraw takes a chunk back that has not been sent.
 func (p *plan) withdraw(slot int, id uint64, now time.Time) (flight, bool) {
 	s := &p.slots[slot]

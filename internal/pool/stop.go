@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"syscall"
 	"time"
 
 	"gpool/internal/ipc"
@@ -55,24 +54,13 @@ func (l *loop) overdue(r *Running) {
 // cancelCall gives up one call that is before a worker. One that still waits is dropped
 // by its job's Claim.
 func (l *loop) cancelCall(m callCancelled) {
-	j := l.jobs[m.Running]
-	for slot, k := range l.links {
-		if k == nil {
-			continue
-		}
-		for _, f := range l.plan.slots[slot].flights {
-			for i := range f.calls {
-				if f.job != j || f.calls[i].Item != m.item {
-					continue
-				}
-				id := f.id + uint64(i)
-				k.outbox.put(outgoing{kind: ipc.KindCancel, numbers: ipc.Numbers{ID: id, N: uint64(syscall.SIGTERM)}})
-				inbox := l.pool.inbox
-				time.AfterFunc(l.config.Grace, func() { inbox.put(stubborn{k, id}) })
-				return
-			}
-		}
+	slot, id, ok := l.plan.locate(l.jobs[m.Running], m.item)
+	if !ok {
+		return
 	}
+	k, inbox := l.links[slot], l.pool.inbox
+	k.askToEnd(id, ipc.ReasonGivenUp)
+	time.AfterFunc(l.config.Grace, func() { inbox.put(stubborn{k, id}) })
 }
 
 // stubborn ends a worker that still runs a call that was given up. One that waits
@@ -101,7 +89,7 @@ func (l *loop) enforce(now time.Time) time.Time {
 			k.fail(&LimitError{Seq: c.seq, Limit: c.limit, Hard: true})
 			continue
 		}
-		k.outbox.put(outgoing{kind: ipc.KindCancel, numbers: ipc.Numbers{ID: c.id, N: uint64(syscall.SIGTERM), M: ipc.ReasonTimeLimit}})
+		k.askToEnd(c.id, ipc.ReasonTimeLimit)
 	}
 }
 
@@ -140,7 +128,7 @@ func (l *loop) cancel(j *jobPlan) {
 				continue
 			}
 			for i := range f.calls {
-				k.outbox.put(outgoing{kind: ipc.KindCancel, numbers: ipc.Numbers{ID: f.id + uint64(i), N: uint64(syscall.SIGTERM)}})
+				k.askToEnd(f.id+uint64(i), ipc.ReasonGivenUp)
 			}
 		}
 	}
@@ -153,10 +141,15 @@ func (l *loop) halt(r *Running) {
 	r.stop()
 	l.drop(r, j)
 	for slot := range l.plan.slots {
-		s := &l.plan.slots[slot]
-		if f := s.head(); f != nil && s.calls > 1 && l.links[slot] != nil {
-			l.links[slot].outbox.put(outgoing{kind: ipc.KindRecall, numbers: ipc.Numbers{ID: f.id + 1}})
-		}
+		l.recallAhead(slot)
+	}
+}
+
+// recallAhead calls back what waits before a worker behind the call that it runs.
+func (l *loop) recallAhead(slot int) {
+	s, k := &l.plan.slots[slot], l.links[slot]
+	if f := s.head(); f != nil && s.calls > 1 && k != nil {
+		k.recall(f.id + 1)
 	}
 }
 

@@ -561,15 +561,6 @@ func TestElements(t *testing.T) {
 	}
 }
 
-func TestAppendStrings(t *testing.T) {
-	for _, want := range [][]string{{}, {"a"}, make([]string, 20)} {
-		var got []string
-		if err := Decode(AppendStrings(nil, want), &got); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("%q, %v", got, err)
-		}
-	}
-}
-
 func TestTypeName(t *testing.T) {
 	if got := TypeName[map[string][]record](); got != "map[string][]value.record" {
 		t.Error(got)

@@ -128,15 +128,6 @@ func appendTime(dst []byte, t time.Time) []byte {
 // must be less than 4 GiB of them.
 func AppendString(dst []byte, s string) []byte { return appendStr(dst, s) }
 
-// AppendStrings appends columns as an array of str values, nil as the empty one.
-func AppendStrings(dst []byte, columns []string) []byte {
-	dst = AppendArray(dst, len(columns))
-	for _, s := range columns {
-		dst = appendStr(dst, s)
-	}
-	return dst
-}
-
 // AppendArray appends the header of an array; the caller appends n values next.
 func AppendArray(dst []byte, n int) []byte {
 	if n < 16 {
