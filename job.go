@@ -3,7 +3,6 @@ package gpool
 import (
 	"sync"
 
-	"gpool/internal/ipc"
 	"gpool/internal/pool"
 )
 
@@ -14,7 +13,7 @@ import (
 type resultsOnly struct{}
 
 // Output implements pool.Consumer.
-func (resultsOnly) Output(*pool.Call, ipc.Stream, []byte) error { return nil }
+func (resultsOnly) Output(*pool.Output) error { return nil }
 
 // Flush implements pool.Consumer.
 func (resultsOnly) Flush() error { return nil }

@@ -328,8 +328,8 @@ func (s source) Next(_ context.Context, max int) ([]pool.Call, error) {
 
 type counter struct{ n int }
 
-func (c *counter) Output(*pool.Call, ipc.Stream, []byte) error { return nil }
-func (c *counter) Flush() error                                { return nil }
+func (c *counter) Output(*pool.Output) error { return nil }
+func (c *counter) Flush() error              { return nil }
 
 func (c *counter) Result(r *pool.Result) error {
 	c.n++

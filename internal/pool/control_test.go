@@ -188,6 +188,7 @@ func TestOneJobIsStoppedWithoutHarmToOthers(t *testing.T) {
 			stopped, other := &collector{}, &collector{}
 			ms := []int{60000, 60000, 60000, 60000, 60000, 60000, 60000, 60000, 60000, 60000}
 			b := submit(t, p, pool.Job{Task: "sleep", ChunkSize: 1, Consumer: other, Source: millis(nil, 120000)})
+			time.Sleep(time.Millisecond) // until a worker has it: the other one is for the job that is stopped
 			a := submit(t, p, pool.Job{Task: "sleep", ChunkSize: 2, Consumer: stopped, Source: millis(nil, ms...)})
 			time.Sleep(time.Millisecond)
 			begun := time.Now()

@@ -29,7 +29,7 @@ func (l *loop) gone(m gone) {
 	}
 	victim := l.plan.lose(slot, end)
 	if victim != nil {
-		l.bury(m, victim, died, before.condemned == victim.id)
+		l.bury(m, victim, died, &before)
 	}
 	switch {
 	case m.launch != nil:
@@ -107,19 +107,26 @@ func (l *loop) mourn(died *WorkerDiedError, now time.Time) {
 	}
 }
 
-// bury gives the call that a dead worker ran its result. Guilty is the one on whose
-// account the worker was ended. Another one may have begun in the same moment: it is
+// bury gives the call that a dead worker ran its result. before is its slot as it was.
+// Guilty is the call on whose account the worker was ended. Another one may have begun in the same moment: it is
 // not run twice, but has lost its worker.
-func (l *loop) bury(m gone, victim *flight, died *WorkerDiedError, guilty bool) {
-	r := Result{Call: &victim.calls[0], Kind: WorkerDied, Err: died, Slot: m.slot + 1, Pid: m.pid, Attempt: victim.attempt}
+func (l *loop) bury(m gone, victim *flight, died *WorkerDiedError, before *slotPlan) {
+	r := Result{
+		Call: &victim.calls[0], Kind: WorkerDied, Err: died, Slot: m.slot + 1, Pid: m.pid, Attempt: victim.attempt,
+		Start: before.moved, Elapsed: time.Since(before.moved), Printed: before.printed,
+	}
+	guilty := before.condemned == victim.id
 	limit, limited := died.Cause.(*LimitError)
+	memory, tooMuch := died.Cause.(*MemoryError)
 	switch {
 	case l.level >= Terminate || l.failed != nil || guilty && errors.Is(died.Cause, ErrCancelled):
 		r.Kind, r.Err = Cancelled, l.because(ErrCancelled)
 	case guilty && limited:
 		r.Kind, r.Err = TimedOut, limit
+	case guilty && tooMuch && l.config.Memory.PerCall:
+		r.Kind, r.Err = OutOfMemory, memory
 	}
-	l.post(victim.job.running, delivery{result: r})
+	l.end(victim.job, r)
 }
 
 // because adds to the error of a call that was given up why the pool has failed.

@@ -18,6 +18,7 @@ const (
 	resultCost  = 256 // what a delivery counts besides its bytes
 	creditStep  = 256 << 10
 	shelfMemory = 8 << 20 // output that must wait, before it goes to disk
+	eventsAhead = 4096    // events that a slow listener may have before it
 )
 
 // Running is a job that was handed in.
@@ -35,11 +36,12 @@ type Running struct {
 
 // delivery is a piece of output, or a result, on its way to the consumer.
 type delivery struct {
-	stream ipc.Stream // 0 for a result
-	data   []byte     // of the stream
-	link   *link      // which sent the data, and gets the credit for it
-	id     uint64     // of the call on that link
-	result Result     // with a stream, only its Call is set
+	stream  ipc.Stream // 0 for a result
+	data    []byte     // of the stream
+	link    *link      // which sent the data, and gets the credit for it
+	id      uint64     // of the call on that link
+	result  Result     // with a stream, only its Call and Attempt are set
+	retried bool       // the result is that of an attempt, and there will be another
 }
 
 func (d *delivery) cost() int64 {
@@ -159,8 +161,9 @@ func (d *deliverer) report() {
 	if d.failed == nil {
 		if err := d.job.Consumer.Flush(); err != nil {
 			d.fail(err)
-		} else {
+		} else if len(d.told) > 0 {
 			d.pool.events.put(d.told...)
+			d.pool.events.waitBelow(eventsAhead)
 		}
 	}
 	clear(d.told)
@@ -180,6 +183,10 @@ func (d *deliverer) deliver(m *delivery) {
 		d.output(e, m)
 		return
 	}
+	if m.retried {
+		e.unpaid = 0 // its worker owes it nothing any more
+		return
+	}
 	delete(d.entries, seq)
 	e.result = m.result
 	d.order.finished(e)
@@ -187,7 +194,7 @@ func (d *deliverer) deliver(m *delivery) {
 		d.replay(e)
 		d.result(&e.result)
 	}
-	if e := d.entries[d.order.turn]; e != nil { // it runs, and now it is its turn
+	if e := d.entries[d.order.turn]; e != nil && !d.job.Hold { // it runs, and now it is its turn
 		d.replay(e)
 	}
 }
@@ -196,16 +203,16 @@ func (d *deliverer) deliver(m *delivery) {
 func (d *deliverer) output(e *entry, m *delivery) {
 	switch {
 	case d.failed != nil:
-	case d.job.Lines || d.order.prints(e.call.Seq):
+	case !d.job.Hold && (d.job.Lines || d.order.prints(e.call.Seq)):
 		d.replay(e)
-		d.print(e.call, m.stream, m.data)
+		d.print(&Output{Call: e.call, Attempt: m.result.Attempt, Stream: m.stream, Data: m.data})
 	default:
 		p, err := d.shelf.Put(m.data)
 		if err != nil {
 			d.fail(err)
 			break
 		}
-		e.pieces = append(e.pieces, kept{m.stream, p})
+		e.pieces = append(e.pieces, kept{m.result.Attempt, m.stream, p})
 	}
 	e.unpaid += len(m.data)
 	if e.unpaid >= creditStep {
@@ -216,9 +223,14 @@ func (d *deliverer) output(e *entry, m *delivery) {
 
 // replay prints what a call has on the shelf.
 func (d *deliverer) replay(e *entry) {
+	o := Output{Call: e.call}
+	if d.job.Hold { // then it has ended
+		o.Result = &e.result
+	}
 	for _, p := range e.pieces {
 		err := d.shelf.Take(p.piece, func(b []byte) error {
-			d.print(e.call, p.stream, b)
+			o.Attempt, o.Stream, o.Data = p.attempt, p.stream, b
+			d.print(&o)
 			return nil
 		})
 		if err != nil {
@@ -228,11 +240,11 @@ func (d *deliverer) replay(e *entry) {
 	e.pieces = nil
 }
 
-func (d *deliverer) print(c *Call, s ipc.Stream, b []byte) {
+func (d *deliverer) print(o *Output) {
 	if d.failed != nil {
 		return
 	}
-	if err := d.job.Consumer.Output(c, s, b); err != nil {
+	if err := d.job.Consumer.Output(o); err != nil {
 		d.fail(err)
 	}
 }
@@ -248,7 +260,7 @@ func (d *deliverer) result(r *Result) {
 		d.fail(err)
 		return
 	}
-	if d.pool.config.OnEvent != nil {
+	if d.pool.config.CallEvents {
 		told := *r
 		told.Value = nil
 		d.told = append(d.told, Event{Kind: CallFinished, Time: r.Start.Add(r.Elapsed), Slot: r.Slot, Pid: r.Pid, Result: &told})

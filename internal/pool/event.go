@@ -17,6 +17,8 @@ const (
 	WorkerLost                         // ended by itself, or was ended for a fault; Err says how
 	WorkersFewer                       // the machine has no room for more than Workers; Err says why
 	CallFinished                       // its result was consumed; Result says how
+	CallStarted                        // an attempt of Call has begun, as far as can be told
+	CallRetried                        // an attempt has failed, Result says how, and there will be another
 )
 
 // Event is one line of the pool's story: logs, the progress bar and reports are
@@ -30,6 +32,8 @@ type Event struct {
 	Err     error
 	Result  *Result    // without its value
 	Hello   *ipc.Hello // of WorkerStarted
+	Call    *Call      // of CallStarted; not to be changed
+	Attempt int
 }
 
 // tell is the goroutine that calls the listener. It ends when the events do.

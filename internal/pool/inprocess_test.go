@@ -12,7 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"gpool/internal/ipc"
 	"gpool/internal/pool"
 	"gpool/internal/worker"
 )
@@ -155,8 +154,8 @@ type collector struct {
 	flushed int // results at the last flush
 }
 
-func (c *collector) Output(call *pool.Call, s ipc.Stream, b []byte) error {
-	c.output = append(c.output, b...)
+func (c *collector) Output(o *pool.Output) error {
+	c.output = append(c.output, o.Data...)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -82,6 +83,7 @@ type loop struct {
 	suspended time.Time    // since when, zero if it is not
 	awaiting  []chan error // answered when all workers have said hello
 	noRoomFor error        // why there was no room for one more worker, last
+	busy      int          // workers that run a call, as the gate was told
 	failed    error        // why the pool has failed
 	timer     *time.Timer
 }
@@ -95,7 +97,7 @@ func newLoop(p *Pool) *loop {
 		jobs:   make(map[*Running]*jobPlan),
 		asked:  make(map[*Running]bool),
 	}
-	l.plan.eager, l.plan.limit = p.config.Eager, p.config.Restarts
+	l.plan.eager, l.plan.limit, l.plan.paced = p.config.Eager, p.config.Restarts, p.config.Gate != nil
 	return l
 }
 
@@ -201,13 +203,24 @@ func (l *loop) refuse() {
 	}
 }
 
-// post hands results to their job, and counts them.
-func (l *loop) post(r *Running, list ...delivery) {
-	for i := range list {
-		l.plan.counted.count(&list[i].result)
+// settle decides what a result of a call is: its last one, or that of an attempt that
+// is followed by another. It counts it.
+func (l *loop) settle(j *jobPlan, r Result) delivery {
+	if !j.halted && j.retryOf(r.Call).again(&r) {
+		failed := r
+		j.retry(&failed, time.Now(), rand.Float64())
+		l.plan.counted.Retried++
+		l.tellCall(Event{Kind: CallRetried, Slot: r.Slot, Pid: r.Pid, Result: &failed})
+		return delivery{result: failed, retried: true}
 	}
-	r.post(list...)
+	j.settle(&r)
+	l.plan.counted.count(&r)
+	j.ended(&r)
+	return delivery{result: r}
 }
+
+// end gives a call its result.
+func (l *loop) end(j *jobPlan, r Result) { j.running.post(l.settle(j, r)) }
 
 // pulled takes calls from a job's source.
 func (l *loop) pulled(m pulled) {
@@ -220,7 +233,11 @@ func (l *loop) pulled(m pulled) {
 	}
 	l.asked[m.Running] = false
 	for _, c := range j.push(m.calls, time.Now()) {
-		l.post(m.Running, delivery{result: Result{Call: &c, Kind: Failed, Err: c.Err}})
+		r := Result{Call: &c, Kind: Failed, Err: c.Err}
+		if errors.Is(c.Err, ErrSkip) {
+			r.Kind = Skipped
+		}
+		l.end(j, r)
 	}
 	if m.err != nil {
 		j.inputDone = true
@@ -299,8 +316,10 @@ func (l *loop) output(k *link, a *arrival) error {
 	if f == nil || f.id != a.id {
 		return fmt.Errorf("it sent output of call %d, which it was not running", a.id)
 	}
-	c := &f.calls[0]
-	f.job.running.post(delivery{link: k, id: a.id, stream: a.stream, data: a.data, result: Result{Call: c}})
+	s := &l.plan.slots[k.slot]
+	s.spoke = time.Now()
+	s.printed.add(a.stream, len(a.data))
+	f.job.running.post(delivery{link: k, id: a.id, stream: a.stream, data: a.data, result: Result{Call: &f.calls[0], Attempt: f.attempt}})
 	return nil
 }
 
@@ -321,27 +340,43 @@ func (l *loop) result(k *link, a *arrival) error {
 	list := make([]delivery, 0, len(a.outcomes))
 	err := l.plan.finish(k.slot, a.id, len(a.outcomes), time.Now(), func(j *jobPlan, c *Call, attempt, i int) {
 		if job != nil && job != j {
-			l.post(job.running, list...)
+			job.running.post(list...)
 			list = make([]delivery, 0, len(a.outcomes))
 		}
 		job = j
+		s := &l.plan.slots[k.slot]
 		r := Result{
-			Call: c, Slot: k.slot + 1, Pid: l.plan.slots[k.slot].pid, Attempt: attempt,
+			Call: c, Slot: k.slot + 1, Pid: s.pid, Attempt: attempt,
 			Start: start.Add(time.Duration(i) * each), Elapsed: each,
 		}
-		r.book(&a.outcomes[i])
-		list = append(list, delivery{result: r})
+		if i == 0 { // what others have printed would have come between their results
+			r.Printed = s.printed
+		} else {
+			l.tellCall(Event{Kind: CallStarted, Time: r.Start, Slot: r.Slot, Pid: r.Pid, Call: c, Attempt: attempt})
+		}
+		r.book(j, &a.outcomes[i])
+		list = append(list, l.settle(j, r))
 	})
 	if job != nil {
 		job.took(len(a.outcomes), time.Duration(a.elapsed))
 		l.plan.counted.Run.add(each, len(a.outcomes))
-		l.post(job.running, list...)
+		job.running.post(list...)
+		l.tellBegun(k.slot)
 	}
 	return err
 }
 
+// tellBegun tells of the call that a slot's worker has begun, if it has.
+func (l *loop) tellBegun(slot int) {
+	s := &l.plan.slots[slot]
+	if f := s.head(); f != nil && l.config.CallEvents {
+		c := f.calls[0]
+		l.tellCall(Event{Kind: CallStarted, Time: s.moved, Slot: slot + 1, Pid: s.pid, Call: &c, Attempt: f.attempt})
+	}
+}
+
 // book fills in how the worker said the call ended.
-func (r *Result) book(o *ipc.Outcome) {
+func (r *Result) book(j *jobPlan, o *ipc.Outcome) {
 	switch o.Code {
 	case ipc.OK:
 		r.Value = o.Data
@@ -352,19 +387,13 @@ func (r *Result) book(o *ipc.Outcome) {
 		r.Kind = NotStarted
 	case ipc.TimedOut:
 		r.Kind = TimedOut
-		r.Err = &LimitError{Seq: r.Call.Seq, Limit: r.Call.softLimit()}
+		soft, _ := j.limitsOf(r.Call)
+		r.Err = &LimitError{Seq: r.Call.Seq, Limit: soft}
 		return
 	default:
 		r.Kind = Failed
 	}
 	r.Err = &TaskError{Code: o.Code, Message: o.Message, Data: o.Data}
-}
-
-func (c *Call) softLimit() time.Duration {
-	if c.Limits == nil {
-		return 0
-	}
-	return c.Limits.Soft
 }
 
 // initialized takes the result of the initializer, call 0.
@@ -387,14 +416,14 @@ func (l *loop) dispatch(now time.Time) (again time.Time) {
 		backlog := r.backlog.Load()
 		j.paused = backlog > backlogHigh || j.paused && backlog > backlogLow
 	}
-	if l.level == 0 && l.failed == nil {
-		for c, ok := l.plan.next(now, l.unwanted); ok; c, ok = l.plan.next(now, l.unwanted) {
-			k := l.links[c.slot]
-			k.outbox.put(outgoing{kind: ipc.KindRun, run: c.flight})
-			if c.last { // it may go when it has run them: no round trip is lost
-				k.outbox.put(outgoing{kind: ipc.KindBye})
-			}
+	for _, j := range l.jobs {
+		if j.haltDue && !j.halted {
+			l.haltNow(j)
 		}
+		again = sooner(again, j.comeBack(now))
+	}
+	if l.level == 0 && l.failed == nil {
+		again = sooner(again, l.send(now))
 		for slot, ok := l.plan.toStart(); ok; slot, ok = l.plan.toStart() {
 			l.start(slot)
 		}
@@ -402,12 +431,10 @@ func (l *loop) dispatch(now time.Time) (again time.Time) {
 		for ; ok; slot, id, due, ok = l.plan.toRecall(now) {
 			l.links[slot].recall(id)
 		}
-		again = due
+		again = sooner(again, due)
 	}
 	if l.suspended.IsZero() {
-		if due := l.enforce(now); again.IsZero() || !due.IsZero() && due.Before(again) {
-			again = due
-		}
+		again = sooner(again, l.enforce(now))
 	}
 	for r, j := range l.jobs {
 		l.advance(r, j)
@@ -416,9 +443,52 @@ func (l *loop) dispatch(now time.Time) (again time.Time) {
 	return again
 }
 
+// sooner is the earlier of two times, of which zero is never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// send sends chunks as long as the plan has any, and the gate admits them. It returns
+// when the gate should be asked again.
+func (l *loop) send(now time.Time) (again time.Time) {
+	gate := l.config.Gate
+	if gate != nil {
+		if busy := l.plan.busy(); busy != l.busy {
+			l.busy = busy
+			gate.Ended(busy)
+		}
+	}
+	for {
+		if gate != nil {
+			if !l.plan.canSend(now) {
+				return time.Time{}
+			}
+			if ok, again := gate.Admit(now, l.busy); !ok {
+				return again
+			}
+		}
+		c, ok := l.plan.next(now, l.unwanted)
+		if !ok {
+			return time.Time{}
+		}
+		k := l.links[c.slot]
+		k.outbox.put(outgoing{kind: ipc.KindRun, run: c.flight})
+		if c.last { // it may go when it has run them: no round trip is lost
+			k.outbox.put(outgoing{kind: ipc.KindBye})
+		}
+		if l.plan.slots[c.slot].calls == len(c.calls) {
+			l.tellBegun(c.slot)
+		}
+		l.busy = l.plan.busy()
+	}
+}
+
 // unwanted gives a call its result that its job does not want any more.
-func (l *loop) unwanted(j *jobPlan, c *Call, attempt int) {
-	l.post(j.running, delivery{result: Result{Call: c, Kind: Cancelled, Err: ErrCancelled, Attempt: attempt}})
+func (l *loop) unwanted(j *jobPlan, c *Call) {
+	l.end(j, Result{Call: c, Kind: Cancelled, Err: ErrCancelled})
 }
 
 // answerAwaiting answers those who wait for all workers to have started.
@@ -481,7 +551,7 @@ func (l *loop) unsent(m unsent) {
 		return
 	}
 	for i := range f.calls {
-		l.post(f.job.running, delivery{result: Result{Call: &f.calls[i], Kind: NotStarted, Err: fmt.Errorf("send the call to a worker: %w", m.err), Attempt: f.attempt}})
+		l.end(f.job, Result{Call: &f.calls[i], Kind: NotStarted, Err: fmt.Errorf("send the call to a worker: %w", m.err), Attempt: f.attempt})
 	}
 	l.letGo(m.link)
 }
@@ -494,6 +564,9 @@ func (l *loop) measured(m measured) {
 	limit := l.config.Memory
 	switch s := &l.plan.slots[m.slot]; {
 	case limit.Hard > 0 && m.bytes > limit.Hard:
+		if f := s.head(); f != nil {
+			s.condemned = f.id
+		}
 		m.link.fail(&MemoryError{m.bytes, limit.Hard})
 	case limit.Soft > 0 && m.bytes > limit.Soft && s.state == slotReady:
 		l.retireSlot(m.slot)
@@ -543,5 +616,16 @@ func (l *loop) fit() {
 
 func (l *loop) tell(e Event) {
 	e.Time = time.Now()
+	l.pool.events.put(e)
+}
+
+// tellCall tells of a call, if anybody wants to know.
+func (l *loop) tellCall(e Event) {
+	if !l.config.CallEvents {
+		return
+	}
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
 	l.pool.events.put(e)
 }

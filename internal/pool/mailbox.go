@@ -11,10 +11,13 @@ type mailbox[T any] struct {
 	queue  []T
 	closed bool
 	wakeC  chan struct{}
+	taken  sync.Cond // of mu; for those who wait until the box is less full
 }
 
 func newMailbox[T any]() *mailbox[T] {
-	return &mailbox[T]{wakeC: make(chan struct{}, 1)}
+	m := &mailbox[T]{wakeC: make(chan struct{}, 1)}
+	m.taken.L = &m.mu
+	return m
 }
 
 // put adds messages. After close they are dropped, and put reports false.
@@ -39,6 +42,7 @@ func (m *mailbox[T]) take(spare []T) ([]T, bool) {
 	defer m.mu.Unlock()
 	list := m.queue
 	m.queue = spare[:0]
+	m.taken.Broadcast()
 	return list, len(list) > 0 || !m.closed
 }
 
@@ -60,6 +64,16 @@ func (m *mailbox[T]) close() {
 	m.closed = true
 	m.mu.Unlock()
 	m.wake()
+}
+
+// waitBelow waits until fewer than n messages lie in the box, or it is closed: for
+// senders who may wait, when the receiver is slow.
+func (m *mailbox[T]) waitBelow(n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for len(m.queue) >= n && !m.closed {
+		m.taken.Wait()
+	}
 }
 
 func (m *mailbox[T]) wake() {

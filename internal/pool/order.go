@@ -25,8 +25,9 @@ type entry struct {
 
 // kept is a piece of a call's output on the shelf.
 type kept struct {
-	stream ipc.Stream
-	piece  shelf.Piece
+	attempt int
+	stream  ipc.Stream
+	piece   shelf.Piece
 }
 
 func newOrder(o Order) *order {

@@ -35,6 +35,7 @@ type plan struct {
 	target  int  // how many of them should have a worker when there is work
 	room    int  // how many workers the machine has room for
 	eager   bool // a worker is started for each slot, not only for calls that wait
+	paced   bool // a gate decides when calls begin: one at a time is before a worker
 	quota   Quota
 	limit   RestartLimit
 	losses  []time.Time // of the last workers that died, at most limit.Deaths
@@ -65,6 +66,8 @@ type slotPlan struct {
 	quota     int      // calls (or chunks) that this worker may still be sent; -1 for no limit
 	nextID    uint64
 	fails     int       // starts that failed in a row
+	spoke     time.Time // when its running call last printed something; zero if it has not
+	printed   Printed   // by its running call
 	moved     time.Time // when it was last sent a call while idle, or finished one: its running call has begun then
 	recalled  bool      // asked to give back what waits, and has not answered
 	warned    uint64    // the call that was told that its soft limit has passed
@@ -112,6 +115,12 @@ type jobPlan struct {
 	halted      bool // nothing of it is begun any more
 	paused      bool // the consumer is behind
 	mean        time.Duration
+	times       durations            // of calls that ended by themselves; kept if a limit needs them
+	delayed     delays               // calls that wait for their next attempt, by when it is due
+	failures    map[uint64][]*Result // failed attempts of calls that have no result yet
+	failed      int                  // calls that ended as Halt counts them
+	succeeded   int
+	haltDue     bool // the job is to be ended by its Halt
 }
 
 func newPlan(workers int, quota Quota) *plan {
@@ -152,6 +161,9 @@ func (p *plan) surplus() (int, bool) {
 func (p *plan) add(r *Running) *jobPlan {
 	workers := p.target
 	j := &jobPlan{running: r, chunkSize: min(r.job.ChunkSize, ipc.MaxCalls), window: r.job.Window, bound: 1}
+	if p.paced {
+		j.chunkSize = 1
+	}
 	if r.job.Total > 0 {
 		j.bound = (r.job.Total + 4*workers - 1) / (4 * workers) // Python's Pool._map_async
 	}
@@ -275,12 +287,12 @@ func (j *jobPlan) size(workers int) int {
 }
 
 // room reports whether a slot can be sent one more chunk of j.
-func (s *slotPlan) room(j *jobPlan, now time.Time) bool {
+func (s *slotPlan) room(j *jobPlan, paced bool, now time.Time) bool {
 	if s.state != slotReady {
 		return false
 	}
-	if s.calls == 0 {
-		return true
+	if s.calls == 0 || paced {
+		return s.calls == 0
 	}
 	stuck := now.Sub(s.moved) >= stuckTime
 	return !stuck && j.mean > 0 && time.Duration(s.calls)*j.mean < lookahead && len(s.flights) < maxAhead && s.bytes < aheadBytes
@@ -297,7 +309,7 @@ func size(calls []Call) (n int) {
 // next cuts the next chunk that should be sent, or returns false. The slot with the
 // least before it comes first, so no call waits while a worker is free. drop is
 // called for calls that nobody wants any more; they have no result yet.
-func (p *plan) next(now time.Time, drop func(j *jobPlan, c *Call, attempt int)) (chunk, bool) {
+func (p *plan) next(now time.Time, drop func(j *jobPlan, c *Call)) (chunk, bool) {
 	for {
 		j := p.nextJob()
 		if j == nil {
@@ -319,7 +331,7 @@ func (p *plan) freest(j *jobPlan, now time.Time) (int, bool) {
 	best := -1
 	for i := range p.slots {
 		s := &p.slots[i]
-		if s.room(j, now) && (best < 0 || s.calls < p.slots[best].calls) {
+		if s.room(j, p.paced, now) && (best < 0 || s.calls < p.slots[best].calls) {
 			best = i
 		}
 	}
@@ -377,7 +389,7 @@ func (p *plan) nextJob() *jobPlan {
 // cut takes up to n consecutive calls of one task off the queue, and fewer if they are large. Calls whose job does not want
 // them any more are dropped on the way and not counted; since the calls of a chunk
 // follow each other, it ends at the first of them, and may be empty.
-func (j *jobPlan) cut(n int, drop func(j *jobPlan, c *Call, attempt int)) flight {
+func (j *jobPlan) cut(n int, drop func(j *jobPlan, c *Call)) flight {
 	s := &j.waiting[0]
 	n = min(n, len(s.calls))
 	f := flight{job: j, calls: s.calls[:0:0], attempt: s.attempt, since: s.since}
@@ -390,7 +402,7 @@ func (j *jobPlan) cut(n int, drop func(j *jobPlan, c *Call, attempt int)) flight
 			break
 		}
 		if claim := j.running.job.Claim; claim != nil && !claim(&s.calls[taken]) {
-			drop(j, &s.calls[taken], s.attempt)
+			drop(j, &s.calls[taken])
 			f.calls = s.calls[:taken:taken]
 			taken++
 			break
@@ -404,6 +416,28 @@ func (j *jobPlan) cut(n int, drop func(j *jobPlan, c *Call, attempt int)) flight
 	}
 	j.waits -= taken
 	return f
+}
+
+// busy counts the slots whose worker runs a call.
+func (p *plan) busy() (n int) {
+	for i := range p.slots {
+		if p.slots[i].calls > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// canSend reports whether next would find a call and a slot for it.
+func (p *plan) canSend(now time.Time) bool {
+	for _, j := range p.jobs {
+		if j.waits > 0 && !j.idle() {
+			if _, ok := p.freest(j, now); ok {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // task is what the calls run.
@@ -442,6 +476,7 @@ func (p *plan) finish(slot int, id uint64, n int, now time.Time, book func(j *jo
 		book(j, c, attempt, i)
 	}
 	s.moved = now
+	s.spoke, s.printed = time.Time{}, Printed{}
 	return nil
 }
 
@@ -703,24 +738,25 @@ func (p *plan) overdue(now time.Time) (c overdueCall, again time.Time, ok bool) 
 	for i := range p.slots {
 		s := &p.slots[i]
 		f := s.head()
-		if f == nil || f.calls[0].Limits == nil || s.condemned == f.id {
+		if f == nil || s.condemned == f.id {
 			continue
 		}
-		l, seq := f.calls[0].Limits, f.calls[0].Seq
-		if due := s.moved.Add(l.Hard); l.Hard > 0 {
+		seq := f.calls[0].Seq
+		soft, hard := f.job.limitsOf(&f.calls[0])
+		if due := s.moved.Add(hard); hard > 0 {
 			if s.calls > 1 { // its result may be waiting for those of the next calls
 				due = due.Add(resultDelay)
 			}
 			if !due.After(now) {
 				s.condemned = f.id
-				return overdueCall{i, f.id, seq, l.Hard, true}, again, true
+				return overdueCall{i, f.id, seq, hard, true}, again, true
 			}
 			sooner(due)
 		}
-		if due := s.moved.Add(l.Soft); l.Soft > 0 && s.warned != f.id {
+		if due := s.moved.Add(soft); soft > 0 && s.warned != f.id {
 			if !due.After(now) {
 				s.warned = f.id
-				return overdueCall{i, f.id, seq, l.Soft, false}, again, true
+				return overdueCall{i, f.id, seq, soft, false}, again, true
 			}
 			sooner(due)
 		}
@@ -776,13 +812,20 @@ func (p *plan) toRecall(now time.Time) (slot int, id uint64, again time.Time, ok
 // idle reports whether the job's calls are not begun at present.
 func (j *jobPlan) idle() bool { return j.paused || j.halted }
 
-// halt ends the input of a job for good and returns what waits: it will not be run.
-// Calls that come back from workers afterwards are taken by calling it again.
+// halt ends the input of a job for good and returns what waits, also for its next
+// attempt: it will not be run. Calls that come back from workers afterwards are taken
+// by calling it again.
 func (j *jobPlan) halt() []segment {
 	waiting := j.waiting
+	for _, d := range j.delayed {
+		waiting = append(waiting, segment{calls: []Call{d.call}, attempt: d.attempt})
+	}
+	j.delayed = nil
 	j.waiting, j.waits, j.inputDone, j.halted = nil, 0, true, true
 	return waiting
 }
 
 // over reports whether every call of the job has its result.
-func (j *jobPlan) over() bool { return j.inputDone && j.waits == 0 && j.flying == 0 }
+func (j *jobPlan) over() bool {
+	return j.inputDone && j.waits == 0 && j.flying == 0 && len(j.delayed) == 0
+}

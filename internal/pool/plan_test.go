@@ -272,6 +272,9 @@ func (m *model) check(t *rapid.T) {
 		}
 		return len(list)
 	}
+	for _, d := range m.j.delayed {
+		see("delayed", []Call{d.call})
+	}
 	waits, flying := 0, 0
 	for _, s := range m.j.waiting {
 		waits += see("waiting", s.calls)
@@ -308,6 +311,7 @@ func TestPlanKeepsEveryCall(t *testing.T) {
 			ChunkSize: rapid.SampledFrom([]int{0, 1, 2, 5}).Draw(t, "chunksize"),
 			Total:     rapid.SampledFrom([]int{0, 20, 1000}).Draw(t, "total"),
 			Claim:     func(c *Call) bool { return c.Item == nil },
+			Retry:     &Retry{Max: 3, MinWait: time.Millisecond, MaxWait: 20 * time.Millisecond},
 		}})
 		slot := func() int { return rapid.IntRange(0, len(m.p.slots)-1).Draw(t, "slot") }
 		t.Repeat(map[string]func(*rapid.T){
@@ -341,7 +345,7 @@ func TestPlanKeepsEveryCall(t *testing.T) {
 				}
 			},
 			"send": func(t *rapid.T) {
-				drop := func(_ *jobPlan, c *Call, _ int) { m.end(t, c.Seq, "a cancel") }
+				drop := func(_ *jobPlan, c *Call) { m.end(t, c.Seq, "a cancel") }
 				if c, ok := m.p.next(m.now, drop); ok {
 					if c.slot >= m.p.target {
 						t.Fatalf("slot %d of %d is sent calls", c.slot, m.p.target)
@@ -368,10 +372,26 @@ func TestPlanKeepsEveryCall(t *testing.T) {
 					return
 				}
 				n := rapid.IntRange(1, most).Draw(t, "n")
-				if err := m.p.finish(s, f.id, n, m.now, func(j *jobPlan, c *Call, _, _ int) { m.end(t, c.Seq, "a result") }); err != nil {
+				if err := m.p.finish(s, f.id, n, m.now, func(j *jobPlan, c *Call, attempt, _ int) {
+					r := Result{Call: c, Kind: Failed, Attempt: attempt}
+					if attempt > 4 || len(j.failures[c.Seq]) != attempt-1 {
+						t.Fatalf("call %d has had %d attempts, and comes to its attempt %d", c.Seq, len(j.failures[c.Seq]), attempt)
+					}
+					if !j.halted && rapid.Bool().Draw(t, "fails") && j.retryOf(c).again(&r) {
+						j.retry(&r, m.now, rapid.Float64Range(0, 0.999).Draw(t, "luck"))
+						return
+					}
+					j.settle(&r)
+					m.end(t, c.Seq, "a result")
+				}); err != nil {
 					t.Fatal(err)
 				}
 				m.j.took(n, time.Duration(rapid.IntRange(1, int(time.Second)).Draw(t, "ns")))
+			},
+			"come back": func(t *rapid.T) {
+				if due := m.j.comeBack(m.now); !due.IsZero() && !due.After(m.now) {
+					t.Fatalf("a call that was due at %v still waits at %v", due, m.now)
+				}
 			},
 			// The worker decides what it gives back, and the plan hears of it later.
 			"recall": func(t *rapid.T) {

@@ -95,14 +95,10 @@ type Call struct {
 	Task    string  // that of the job if it is empty
 	Payload []byte  // opaque to the pool
 	Item    any     // the consumer's own
-	Err     error   // set by the source: the call fails with it and is not run
-	Limits  *Limits // nil is none
+	Err     error   // set by the source: the call fails with it and is not run; see ErrSkip
+	Limits  *Limits // nil is those of the job
+	Retry   *Retry  // nil is that of the job
 }
-
-// Limits are how long a call may run, from when its worker can have begun it. 0 is no
-// limit. At the soft one the call is asked to end, as by a cancel; at the hard one its
-// worker is ended, and everything that it has started.
-type Limits struct{ Soft, Hard time.Duration }
 
 // BatchBytes is how many bytes of payload a source should hand out at once: of calls that
 // are larger than those before them, fewer than were asked for.
@@ -116,12 +112,22 @@ type Source interface {
 	Next(ctx context.Context, max int) ([]Call, error)
 }
 
+// Output is a piece of what a call has printed.
+type Output struct {
+	Call    *Call
+	Attempt int
+	Stream  ipc.Stream
+	Data    []byte  // valid until Consumer.Output returns
+	Result  *Result // of the call, with Job.Hold; else nil
+}
+
 // Consumer takes results. The pool calls it on one goroutine of the job. Between two
-// results only the second one's output arrives, unless Job.Lines is set. An error
-// ends the job. Bytes are the pool's: they are valid until the method returns.
+// results only the second one's output arrives, unless Job.Lines is set: of its failed
+// attempts first. An error ends the job. Bytes are the pool's: they are valid until the
+// method returns.
 type Consumer interface {
-	Output(c *Call, s ipc.Stream, b []byte) error
-	Result(r *Result) error
+	Output(*Output) error
+	Result(*Result) error
 	// Flush is called when no more is at hand, and now and then: what was consumed
 	// must have left the process when it returns.
 	Flush() error
@@ -143,6 +149,15 @@ type Job struct {
 	Window int
 	// Lines hands output over as it comes, from all running calls at once.
 	Lines bool
+	// Hold keeps the output of a call, also of that whose turn it is, until its result is
+	// known and can be handed over with it. It costs room on the disk for what is large.
+	Hold bool
+	// Retry runs failed calls again; nil does not.
+	Retry *Retry
+	// Limits are those of all calls that have none of their own; nil is none.
+	Limits *Limits
+	// Halt ends the job early.
+	Halt Halt
 	// Claim is asked, by the loop, for each call that is about to be sent to a worker;
 	// if it says no, the call is not run and its result is Cancelled. It must not
 	// wait. A call that is sent again after the death of a worker is asked for again.
@@ -197,14 +212,24 @@ type Config struct {
 	// 0 means half a second.
 	Grace time.Duration
 	// Memory limits workers, in bytes; 0 is no limit. One that has more than Soft is
-	// replaced once its call has ended, one that has more than Hard is ended.
-	Memory struct{ Soft, Hard int64 }
+	// replaced once its call has ended, one that has more than Hard is ended. With PerCall
+	// Hard is a limit of what the call has started, if it runs commands, and the call is
+	// OutOfMemory.
+	Memory struct {
+		Soft, Hard int64
+		PerCall    bool
+	}
+	// Gate decides when calls may begin; nil lets them begin when a worker has room. With
+	// a gate chunks have one call.
+	Gate Gate
 	// Restarts fails the pool when too many workers die.
 	Restarts RestartLimit
 	// BreakOnDeath fails the pool when a worker dies that nobody ended.
 	BreakOnDeath bool
-	// OnEvent hears what happens, in order, on a goroutine of its own.
-	OnEvent func(Event)
+	// OnEvent hears what happens, in order, on a goroutine of its own. If it is slow, the
+	// calls wait for it. CallEvents tells it of calls too, at some 100 ns each.
+	OnEvent    func(Event)
+	CallEvents bool
 	// Stderr gets what workers print outside of calls, by whole lines.
 	Stderr io.Writer
 	// Handler answers the questions of workers, each on a goroutine of its own.
@@ -212,30 +237,56 @@ type Config struct {
 	Limits  ipc.Limits
 }
 
+// Gate decides when calls may begin, beside the room that workers have. The loop asks
+// it, so it must not wait.
+type Gate interface {
+	// Admit asks whether one more call may begin while so many run. If it may, it is taken
+	// to begin. If not, when to ask again, or zero: then Pool.Wake asks.
+	Admit(now time.Time, running int) (ok bool, again time.Time)
+	// Ended tells how many calls run after some have ended.
+	Ended(running int)
+}
+
 // Kind is how a call ended.
 type Kind int
 
 // The kinds of results.
 const (
-	Succeeded  Kind = iota
-	Failed          // the task failed; Err is a *TaskError, or the source's error
-	NotStarted      // the worker could not begin it; Err is a *TaskError
-	WorkerDied      // its worker ended while it ran; Err is a *WorkerDiedError
-	Cancelled       // it was given up, before it began or while it ran
-	TimedOut        // it reached a limit of its time; Err is a *LimitError
+	Succeeded   Kind = iota
+	Failed           // the task failed; Err is a *TaskError, or the source's error
+	NotStarted       // the worker could not begin it; Err is a *TaskError
+	WorkerDied       // its worker ended while it ran; Err is a *WorkerDiedError
+	Cancelled        // it was given up, before it began or while it ran
+	TimedOut         // it reached a limit of its time; Err is a *LimitError
+	OutOfMemory      // it had more memory than it may; Err is a *MemoryError (Memory.PerCall)
+	Skipped          // its source said that it need not be run: ErrSkip
 )
 
 // Result is how one call ended.
 type Result struct {
 	Call    *Call
 	Kind    Kind
-	Err     error  // nil if it succeeded
-	Value   []byte // opaque to the pool
-	Slot    int    // 0 if it never reached a worker
-	Pid     int    // of the worker
-	Attempt int
+	Err     error     // nil if it succeeded
+	Value   []byte    // opaque to the pool
+	Slot    int       // 0 if it never reached a worker
+	Pid     int       // of the worker
+	Attempt int       // from 1; 0 if it never began
 	Start   time.Time // zero if it never began
 	Elapsed time.Duration
+	Printed Printed
+	Earlier []*Result     // attempts that failed before this one
+	Again   time.Duration // of a failed attempt: how long after it the next one is due
+}
+
+// Printed is how many bytes a call has printed.
+type Printed struct{ Stdout, Stderr int64 }
+
+func (p *Printed) add(s ipc.Stream, n int) {
+	if s == ipc.Stderr {
+		p.Stderr += int64(n)
+	} else {
+		p.Stdout += int64(n)
+	}
 }
 
 // TaskError is a task's own failure, as the worker reported it.
@@ -351,6 +402,8 @@ var (
 	ErrNotRun    = errors.New("the call was not run: the run was stopped before")
 	ErrClosed    = errors.New("the pool is closed")
 	ErrNoRoom    = errors.New("the machine has no room for so many")
+	// ErrSkip is for Call.Err: the call keeps its number, and need not be run.
+	ErrSkip = errors.New("the call need not be run")
 )
 
 // Level says how a pool is stopped. Each level includes those before it, and the
@@ -475,12 +528,7 @@ func (p *Pool) Started(ctx context.Context) error {
 // Stats tells what the pool does at this moment, and has done. It waits for the loop,
 // and asks the system for the memory of each worker: some 20 µs each.
 func (p *Pool) Stats() Stats {
-	m := inspected{make(chan Stats, 1)}
-	if !p.inbox.put(m) {
-		<-p.doneC
-		return p.last
-	}
-	s := <-m.replyC
+	s := p.Look()
 	for i := range s.Workers {
 		if w := &s.Workers[i]; w.link != nil {
 			w.Memory = w.link.memory()
@@ -488,6 +536,19 @@ func (p *Pool) Stats() Stats {
 	}
 	return s
 }
+
+// Look is Stats without the memory of workers. It waits for the loop only.
+func (p *Pool) Look() Stats {
+	m := inspected{make(chan Stats, 1)}
+	if !p.inbox.put(m) {
+		<-p.doneC
+		return p.last
+	}
+	return <-m.replyC
+}
+
+// Wake lets the pool ask its Gate again. It returns at once.
+func (p *Pool) Wake() { p.inbox.wake() }
 
 // Suspend stops what the workers run, for Ctrl-Z, or lets it go on, and returns when
 // they have been told. A task that is a function goes on to its end.

@@ -549,7 +549,7 @@ func TestStoryIsToldAfterPrinting(t *testing.T) {
 	var mu sync.Mutex
 	var flushed, told int
 	c := &countingFlush{mu: &mu, flushed: &flushed}
-	noError(t, run(t, pool.Config{Workers: 2, Launcher: &inProcess{tasks: sleeper()}, OnEvent: func(e pool.Event) {
+	noError(t, run(t, pool.Config{Workers: 2, Launcher: &inProcess{tasks: sleeper()}, CallEvents: true, OnEvent: func(e pool.Event) {
 		if e.Kind != pool.CallFinished {
 			return
 		}

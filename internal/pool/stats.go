@@ -16,8 +16,9 @@ type Stats struct {
 
 // Counts are what has happened since the pool was made.
 type Counts struct {
-	Succeeded, Failed, NotStarted, WorkerDied, Cancelled, TimedOut uint64
+	Succeeded, Failed, NotStarted, WorkerDied, Cancelled, TimedOut, OutOfMemory, Skipped uint64
 
+	Retried uint64    // attempts that failed and were followed by another
 	Started uint64    // workers that said hello
 	Deaths  uint64    // workers that ended and should not have
 	Wait    Histogram // how long calls waited, from their source to a worker
@@ -39,6 +40,10 @@ func (c *Counts) count(r *Result) {
 		c.Cancelled++
 	case TimedOut:
 		c.TimedOut++
+	case OutOfMemory:
+		c.OutOfMemory++
+	case Skipped:
+		c.Skipped++
 	}
 }
 
@@ -49,6 +54,10 @@ type WorkerStats struct {
 	State    State
 	Task     string        // that it runs, or empty
 	Busy     time.Duration // for how long its call has run
+	Call     *Call         // that it runs, or nil; not to be changed
+	Attempt  int           // of that call
+	Spoke    time.Time     // when that call last printed something; zero if it has not
+	Printed  Printed       // by that call
 	Age      time.Duration // since it was started, or became ready
 	Finished uint64        // calls
 	Ahead    int           // calls that wait before it
@@ -89,7 +98,9 @@ func (s *slotPlan) stats(slot int, now time.Time) WorkerStats {
 		Finished: s.finished, Ahead: max(0, s.calls-1),
 	}
 	if f := s.head(); f != nil {
-		w.State, w.Busy, w.Task = Busy, now.Sub(s.moved), f.task()
+		call := f.calls[0]
+		w.State, w.Busy, w.Task, w.Call = Busy, now.Sub(s.moved), f.task(), &call
+		w.Attempt, w.Spoke, w.Printed = f.attempt, s.spoke, s.printed
 	}
 	switch s.state {
 	case slotStarting:

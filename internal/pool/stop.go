@@ -27,6 +27,15 @@ func (l *loop) stopJob(m jobStopped) {
 	}
 }
 
+// haltNow ends a job as its Halt says.
+func (l *loop) haltNow(j *jobPlan) {
+	if j.running.job.Halt.Now {
+		l.giveUp(j.running)
+	} else {
+		l.halt(j.running)
+	}
+}
+
 // giveUp ends one job whose consumer has failed, or is not interested any more. Its
 // running calls are asked to end; calls of other jobs go on.
 func (l *loop) giveUp(r *Running) {
@@ -158,7 +167,7 @@ func (l *loop) drop(r *Running, j *jobPlan) {
 	for _, seg := range j.halt() {
 		for i := range seg.calls {
 			c := &seg.calls[i]
-			l.post(r, delivery{result: Result{Call: c, Kind: Cancelled, Err: l.because(ErrNotRun), Attempt: seg.attempt}})
+			l.end(j, Result{Call: c, Kind: Cancelled, Err: l.because(ErrNotRun)})
 		}
 	}
 }
