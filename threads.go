@@ -177,6 +177,7 @@ func (p *thread) Read(b []byte) (int, error)  { return p.outR.Read(b) }
 func (p *thread) Write(b []byte) (int, error) { return p.inW.Write(b) }
 func (p *thread) CloseWrite() error           { return p.inW.Close() }
 func (p *thread) Memory() int64               { return 0 }
+func (p *thread) CallMemory() int64           { return 0 }
 
 // Recording says that it was running nothing when it ended: the call that it ran has
 // ended before, and its result has arrived.

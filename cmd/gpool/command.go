@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"sync"
+	"time"
 
 	"gpool/internal/command"
 	"gpool/internal/input"
@@ -19,7 +21,9 @@ type commands struct {
 	spec     command.Spec
 	template *command.Template
 	encoder  *ipc.Encoder // of payloads; the pool's feeder is its only user
-	status   command.StatusReader
+
+	mu     sync.Mutex // guards status
+	status command.StatusReader
 }
 
 // newCommands turns the words of the command line into what the calls run. names are
@@ -77,10 +81,13 @@ func program(what, name string) (string, error) {
 	return "", fmt.Errorf("%s %q cannot be run: %w", what, name, err)
 }
 
-func (w *commands) configure(c *pool.Config) (err error) {
-	if c.Launcher, err = launch.Self(workerVerb); err != nil {
+func (w *commands) configure(c *pool.Config) error {
+	self, err := launch.Self(workerVerb)
+	if err != nil {
 		return err
 	}
+	self.Nice, self.Commands = w.opts.nice, true
+	c.Launcher = self
 	if w.opts.initializer != "" {
 		c.InitTask = command.ExecTask
 		c.InitCommon = encoded(command.Spec{Mode: command.Script, Words: []string{w.opts.initializer}, Shell: w.spec.Shell}.Append)
@@ -104,10 +111,8 @@ func (w *commands) payload(dst []byte, row *input.Row) ([]byte, error) {
 	return append(dst, w.encoder.Encoded()...), nil
 }
 
-// text runs the row when it is pasted into a shell. The slot of a call is not known
-// before it runs: 1 stands for it.
-func (w *commands) text(row *input.Row, seq uint64) (string, error) {
-	argv, err := w.template.Render(command.Values{Row: row.Row, Seq: seq, Slot: 1})
+func (w *commands) text(row *input.Row, seq uint64, slot int) (string, error) {
+	argv, err := w.template.Render(command.Values{Row: row.Row, Seq: seq, Slot: slot})
 	if err != nil {
 		return "", err
 	}
@@ -116,6 +121,8 @@ func (w *commands) text(row *input.Row, seq uint64) (string, error) {
 	}
 	return command.QuoteArgv(argv), nil
 }
+
+func (w *commands) slots() bool { return w.template.HasSlot() }
 
 // outcome finds how the command of a call ended: its status travels as the value of a
 // success, or in the data of a failure.
@@ -129,12 +136,17 @@ func (w *commands) outcome(r *pool.Result) outcome {
 	if len(data) == 0 { // none has ended
 		return o
 	}
+	w.mu.Lock()
 	status, err := w.status.Read(data)
+	w.mu.Unlock()
 	if err != nil { // our own worker wrote it
 		o.note = err.Error()
 		return o
 	}
-	o.command = &commandEnd{&status.Exit, &status.Signal}
+	o.command = &commandEnd{
+		Exit: &status.Exit, Signal: &status.Signal, maxRSS: int64(status.MaxRSS) << 10,
+		user: time.Duration(status.User) * time.Microsecond, system: time.Duration(status.System) * time.Microsecond,
+	}
 	if status.Leaked {
 		o.note = "processes that it left behind still hold its output open; what they print from now on is lost"
 	}

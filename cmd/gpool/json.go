@@ -5,13 +5,14 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"strconv"
 	"unicode/utf8"
 
 	"gpool/internal/input"
-	"gpool/internal/ipc"
 	"gpool/internal/pool"
+	"gpool/internal/pool/report"
 	"gpool/internal/shelf"
 	"gpool/internal/value"
 )
@@ -20,13 +21,15 @@ import (
 // on disk if it is much. What is no UTF-8 travels in base64, under another key: no
 // byte is lost, and no reader is surprised.
 type jsonLines struct {
-	w       *bufio.Writer
-	work    work
-	shelf   shelf.Shelf
-	streams [2]captured
+	w        *bufio.Writer
+	work     work
+	shelf    shelf.Shelf
+	attempts map[int]*streams // of the call under way
 }
 
-// captured is one stream of the call under way.
+// streams are stdout and stderr of one attempt.
+type streams [2]captured
+
 type captured struct {
 	pieces []shelf.Piece
 	check  utf8Check
@@ -35,13 +38,23 @@ type captured struct {
 const captureMemory = 4 << 20
 
 func newJSON(w *bufio.Writer, work work) *jsonLines {
-	return &jsonLines{w: w, work: work, shelf: shelf.Shelf{Limit: captureMemory}}
+	return &jsonLines{w: w, work: work, shelf: shelf.Shelf{Limit: captureMemory}, attempts: map[int]*streams{}}
 }
 
-func (f *jsonLines) output(_ *pool.Call, s ipc.Stream, b []byte) error {
-	c := &f.streams[s-1]
-	c.check.add(b)
-	p, err := f.shelf.Put(bytes.Clone(b))
+// of returns the streams of an attempt.
+func (f *jsonLines) of(attempt int) *streams {
+	s := f.attempts[attempt]
+	if s == nil {
+		s = new(streams)
+		f.attempts[attempt] = s
+	}
+	return s
+}
+
+func (f *jsonLines) output(o *pool.Output, _ *report.Record) error {
+	c := &f.of(o.Attempt)[o.Stream-1]
+	c.check.add(o.Data)
+	p, err := f.shelf.Put(bytes.Clone(o.Data))
 	if err != nil {
 		return err
 	}
@@ -49,69 +62,98 @@ func (f *jsonLines) output(_ *pool.Call, s ipc.Stream, b []byte) error {
 	return nil
 }
 
-// record is the object without the two streams, which follow its last field.
-type record struct {
-	Seq         uint64          `json:"seq"`
-	Args        any             `json:"args,omitempty"` // []string or []json.RawMessage
-	ArgsB64     []string        `json:"args_base64,omitempty"`
-	Status      string          `json:"status"`
-	*commandEnd                 // nil for tasks
-	Error       string          `json:"error,omitempty"`
-	Slot        int             `json:"slot"`
-	WorkerPid   int             `json:"worker_pid"`
-	Attempt     int             `json:"attempt"`
-	Start       float64         `json:"start"`
-	Runtime     float64         `json:"runtime"`
-	Value       json.RawMessage `json:"value,omitempty"` // of tasks
+// object is the object without what each attempt printed, which follows its last field.
+type object struct {
+	Seq     uint64   `json:"seq"`
+	Args    any      `json:"args,omitempty"` // []string or []json.RawMessage
+	ArgsB64 []string `json:"args_base64,omitempty"`
+	attempt
+	Value json.RawMessage `json:"value,omitempty"` // of tasks
 }
 
-var kindNames = map[pool.Kind]string{
-	pool.Succeeded: "succeeded", pool.Failed: "failed", pool.NotStarted: "not started",
-	pool.WorkerDied: "worker died", pool.Cancelled: "cancelled", pool.TimedOut: "timed out",
+// attempt is what is told of an attempt, and of a call as its last one.
+type attempt struct {
+	Status      report.Status `json:"status"`
+	*commandEnd               // nil for tasks
+	Error       string        `json:"error,omitempty"`
+	Slot        int           `json:"slot"`
+	WorkerPid   int           `json:"worker_pid"`
+	Attempt     int           `json:"attempt"`
+	Start       float64       `json:"start"`
+	Runtime     float64       `json:"runtime"`
 }
 
-func (f *jsonLines) result(r *pool.Result, o *outcome) error {
-	rec := record{
-		Seq: r.Call.Seq, Status: kindNames[o.kind], commandEnd: o.command,
+func newAttempt(r *pool.Result, o *outcome) attempt {
+	a := attempt{
+		Status: o.status(r), commandEnd: o.command,
 		Slot: r.Slot, WorkerPid: r.Pid, Attempt: r.Attempt, Runtime: r.Elapsed.Seconds(),
 	}
 	if !r.Start.IsZero() {
-		rec.Start = float64(r.Start.UnixMicro()) / 1e6
+		a.Start = float64(r.Start.UnixMicro()) / 1e6
 	}
 	if o.err != nil {
-		rec.Error = o.err.Error()
+		a.Error = o.err.Error()
 	}
+	return a
+}
+
+func (f *jsonLines) result(r *pool.Result, o *outcome, _ *report.Record) error {
+	whole := object{Seq: r.Call.Seq, attempt: newAttempt(r, o)}
 	row := r.Call.Item.(*input.Row)
 	if args := f.work.args(row); args != nil {
-		rec.Args = args
+		whole.Args = args
 	} else {
-		rec.setArgs(row.Columns)
+		whole.setArgs(row.Columns)
 	}
 	if o.value != nil {
 		text, err := value.AppendJSON(nil, o.value)
 		if err != nil {
 			return err
 		}
-		rec.Value = text
+		whole.Value = text
 	}
-	head, err := json.Marshal(rec)
+	err := f.open(whole, r.Attempt, o)
+	for i, e := range r.Earlier {
+		between := ","
+		if i == 0 {
+			between = `,"earlier":[`
+		}
+		f.w.WriteString(between) // a bufio.Writer keeps its first error
+		end := f.work.outcome(e)
+		err = errors.Join(err, f.open(newAttempt(e, &end), e.Attempt, &end))
+		f.w.WriteByte('}')
+	}
+	if len(r.Earlier) > 0 {
+		f.w.WriteByte(']')
+	}
+	clear(f.attempts)
 	if err != nil {
 		return err
-	}
-	f.w.Write(head[:len(head)-1]) // a bufio.Writer keeps its first error
-	for i, name := range []string{"stdout", "stderr"} {
-		if o.command == nil && f.streams[i].pieces == nil { // few tasks have streams
-			continue
-		}
-		if err := f.stream(name, &f.streams[i]); err != nil {
-			return err
-		}
 	}
 	_, err = f.w.WriteString("}\n")
 	return err
 }
 
-func (r *record) setArgs(columns []string) {
+// open writes an object without its end, and in it what an attempt printed.
+func (f *jsonLines) open(v any, attempt int, o *outcome) error {
+	head, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	f.w.Write(head[:len(head)-1])
+	streams := f.of(attempt)
+	for i, name := range []string{"stdout", "stderr"} {
+		if o.command == nil && streams[i].pieces == nil { // few tasks have streams
+			continue
+		}
+		if err := f.stream(name, &streams[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *object) setArgs(columns []string) {
 	for _, c := range columns {
 		if !utf8.ValidString(c) {
 			for _, c := range columns {

@@ -29,6 +29,7 @@ const (
 	exitFailed = 1   // at least one call failed
 	exitUsage  = 2   // bad usage or input
 	exitPool   = 3   // the pool itself failed
+	exitLate   = 124 // the time of the run was up, as timeout(1) has it
 	exitSignal = 128 // and the number of the signal that ended the run
 )
 
@@ -56,13 +57,19 @@ func execute(args []string, io stdio) int {
 	if err == nil {
 		return exitOK
 	}
-	code := exitUsage
-	var exit *exitError
-	if errors.As(err, &exit) {
-		code = exit.code
-	}
 	if text := err.Error(); text != "" {
 		fmt.Fprintf(io.err, "%s: %s\n", cmd.CommandPath(), text)
 	}
-	return code
+	return exitCode(err)
+}
+
+// exitCode is that of an error, also of none.
+func exitCode(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if exit, ok := errors.AsType[*exitError](err); ok {
+		return exit.code
+	}
+	return exitUsage
 }

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"unicode"
 	"unicode/utf8"
 
@@ -20,6 +19,7 @@ import (
 	"gpool/internal/input"
 	"gpool/internal/ipc"
 	"gpool/internal/pool"
+	"gpool/internal/pool/report"
 	"gpool/internal/value"
 )
 
@@ -27,14 +27,15 @@ func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
 func newStdout(w io.Writer) *bufio.Writer { return bufio.NewWriterSize(w, 64<<10) }
 
-// form is one way to print results: raw, by lines, or as JSON.
+// form is one way to print results: raw, by lines, as JSON, or for a CI system. It gets
+// what is to be shown.
 type form interface {
-	output(c *pool.Call, s ipc.Stream, b []byte) error
-	result(r *pool.Result, o *outcome) error
+	output(o *pool.Output, rec *report.Record) error // rec with pool.Job.Hold, else nil
+	result(r *pool.Result, o *outcome, rec *report.Record) error
 }
 
-// printer is the consumer of a run: it prints results and counts how calls ended.
-// The deliverer is its only user, except for event and summary.
+// printer prints results, and says on stderr what went wrong. The deliverer is its only
+// user, except for event and summary.
 type printer struct {
 	run    *run
 	screen *screen
@@ -42,13 +43,9 @@ type printer struct {
 	err    *bufio.Writer
 	form   form
 
-	listed    int  // failures that were listed
-	broken    bool // results could not be written; set by the deliverer, read after it
-	succeeded atomic.Int64
-	failed    atomic.Int64
-	cancelled atomic.Int64 // begun, and ended by a stop
-	notRun    atomic.Int64
-	fewer     atomic.Int64 // how many workers the machine had room for; 0 if for all
+	listed int          // failures that were listed
+	broken bool         // results could not be written; set by the deliverer, read after it
+	fewer  atomic.Int64 // how many workers the machine had room for; 0 if for all
 }
 
 // listLimit is how many failures are named on stderr; more are counted.
@@ -61,47 +58,58 @@ func newPrinter(r *run, s *screen) *printer {
 		p.form = newJSON(p.out, r.work)
 	case r.opts.lineBuffer || r.opts.tag:
 		p.form = &lines{streams: [2]io.Writer{p.out, p.err}, tag: r.opts.tag}
+	case r.ci != report.NoCI:
+		p.form = &folded{ci: report.NewCI(r.ci, p.out)}
 	default:
 		p.form = raw{p.out, p.err}
 	}
 	return p
 }
 
-// Output implements pool.Consumer.
-func (p *printer) Output(c *pool.Call, s ipc.Stream, b []byte) error {
-	return p.writing(p.form.output(c, s, b))
+// output prints what a call has printed, unless nobody is to see it.
+func (p *printer) output(o *pool.Output, rec *report.Record) error {
+	if !p.shows(o) {
+		return nil
+	}
+	return p.writing(p.form.output(o, rec))
 }
 
-// Result implements pool.Consumer.
-func (p *printer) Result(r *pool.Result) error {
-	o := p.run.work.outcome(r)
-	if err := p.writing(p.form.result(r, &o)); err != nil {
+// shows reports whether output is shown: that of a failed attempt only if the call fails
+// in the end. Where it is printed as it comes nobody can know that.
+func (p *printer) shows(o *pool.Output) bool {
+	return o.Result == nil || o.Attempt == o.Result.Attempt || o.Result.Kind != pool.Succeeded || p.run.opts.showAttempts
+}
+
+// result prints how a call ended.
+func (p *printer) result(r *pool.Result, o *outcome, rec *report.Record) error {
+	if err := p.writing(p.form.result(r, o, rec)); err != nil {
 		return err
 	}
-	switch o.kind {
-	case pool.Succeeded:
-		p.succeeded.Add(1)
-	case pool.Cancelled:
-		if errors.Is(o.err, pool.ErrNotRun) {
-			p.notRun.Add(1)
-		} else {
-			p.cancelled.Add(1)
-		}
+	switch {
+	case rec.Status == report.Cancelled || rec.Status == report.NotRun:
 		return nil
-	default:
-		p.failed.Add(1)
-		p.list(r, reason(o.err))
+	case rec.Status.Failure():
+		p.list(r, reason(o.err)+ofAttempts(rec))
+	case rec.Flaky():
+		p.list(r, fmt.Sprintf("flaky: it succeeded at attempt %d; before that: %s", rec.N, rec.Earlier[len(rec.Earlier)-1].Error))
 	}
 	if o.note != "" {
 		p.list(r, o.note)
 	}
-	p.screen.done(o.kind != pool.Succeeded)
+	p.screen.done(rec.Status.Failure())
 	return nil
 }
 
-// Flush implements pool.Consumer. stdout goes first: what is said about a call comes
+func ofAttempts(rec *report.Record) string {
+	if len(rec.Earlier) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (attempt %d)", rec.N)
+}
+
+// flush writes what has gathered. stdout goes first: what is said about a call comes
 // after what it printed.
-func (p *printer) Flush() error {
+func (p *printer) flush() error {
 	return p.writing(errors.Join(p.out.Flush(), p.err.Flush()))
 }
 
@@ -141,18 +149,26 @@ func origin(row *input.Row) string {
 		where = append(where, fmt.Sprintf("line %d of %s", row.Line, row.File))
 	}
 	if len(row.Columns) > 0 {
-		short := shorten(row.Columns)
-		text := strings.ToValidUTF8(command.QuoteArgv(short), "\uFFFD")
-		if strings.ContainsFunc(text, unicode.IsControl) {
-			text = strconv.Quote(strings.Join(short, " "))
-		}
-		where = append(where, text)
+		where = append(where, shown(row.Columns))
 	}
 	if where == nil {
 		return ""
 	}
 	return " (" + strings.Join(where, ", ") + ")"
 }
+
+// shown is the beginning of an item for people.
+func shown(columns []string) string {
+	short := shorten(columns)
+	text := strings.ToValidUTF8(quoted(short), "\uFFFD")
+	if strings.ContainsFunc(text, unicode.IsControl) {
+		text = strconv.Quote(strings.Join(short, " "))
+	}
+	return text
+}
+
+// quoted is an item as words of a shell.
+func quoted(columns []string) string { return command.QuoteArgv(columns) }
 
 // printable keeps text from others to one line, and from giving orders to the terminal.
 func printable(text string) string {
@@ -180,57 +196,41 @@ func shorten(columns []string) []string {
 	return short
 }
 
-// event hears the pool's story, on a goroutine of its own.
-func (p *printer) event(e pool.Event) {
-	if e.Kind != pool.WorkersFewer {
-		return
+// summary is the last line, on how the calls of the run have ended.
+func (p *printer) summary(t *report.Totals, stopped stop) {
+	if n := p.fewer.Load(); n > 0 {
+		p.say("the run ended with %s of %d", count(n, "worker"), p.run.workers)
 	}
-	if p.fewer.Swap(int64(e.Workers)) == 0 {
-		fmt.Fprintf(p.screen.err, "gpool: there is no room for all workers, the run goes on with fewer: %v\n", e.Err)
+	wrong := t.Failed+t.Flaky+t.Cancelled+t.NotRun > 0
+	how := p.run.opts.summary
+	switch {
+	case how == "never":
+	case how == "always" || wrong || p.run.reports() || isTerminal(p.run.stdio.err):
+		p.say("%s", t.Line())
+	}
+	if stopped.signal != 0 && !wrong {
+		p.say("the rest of the input was not read")
 	}
 }
 
-// summary says how many calls failed or were not run, if any.
-func (p *printer) summary(stopped syscall.Signal) {
-	failed, cancelled, notRun := p.failed.Load(), p.cancelled.Load(), p.notRun.Load()
-	total := p.succeeded.Load() + failed + cancelled + notRun
-	if known := int64(p.run.total); known > total { // the pool has not even taken them
-		total, notRun = known, notRun+known-total
-	}
-	if n := p.fewer.Load(); n > 0 {
-		fmt.Fprintf(p.screen.err, "gpool: the run ended with %s of %d\n", count(n, "worker"), p.run.workers)
-	}
-	var parts []string
-	if failed > 0 {
-		parts = append(parts, fmt.Sprintf("%d failed", failed))
-	}
-	if cancelled > 0 {
-		parts = append(parts, fmt.Sprintf("%d ended by the stop", cancelled))
-	}
-	if notRun > 0 {
-		parts = append(parts, fmt.Sprintf("%d not run", notRun))
-	}
-	switch {
-	case len(parts) > 0:
-		fmt.Fprintf(p.screen.err, "gpool: %s: %s\n", count(total, "call"), strings.Join(parts, ", "))
-	case stopped != 0:
-		fmt.Fprintf(p.screen.err, "gpool: %s done; the rest of the input was not read\n", count(total, "call"))
-	}
+// say prints a line of gpool's own on stderr, at once. Any goroutine may call it.
+func (p *printer) say(format string, args ...any) {
+	fmt.Fprintf(p.screen.err, "gpool: "+format+"\n", args...)
 }
 
 // raw prints output as it is.
 type raw struct{ out, err *bufio.Writer }
 
-func (f raw) output(_ *pool.Call, s ipc.Stream, b []byte) error {
+func (f raw) output(o *pool.Output, _ *report.Record) error {
 	w := f.out
-	if s == ipc.Stderr {
+	if o.Stream == ipc.Stderr {
 		w = f.err
 	}
-	_, err := w.Write(b)
+	_, err := w.Write(o.Data)
 	return err
 }
 
-func (f raw) result(_ *pool.Result, o *outcome) error { return writeText(f.out, o) }
+func (f raw) result(_ *pool.Result, o *outcome, _ *report.Record) error { return writeText(f.out, o) }
 
 // writeText writes the value of a task, if there is one, as a line.
 func writeText(w io.Writer, o *outcome) error {
@@ -257,7 +257,11 @@ type lines struct {
 // lineLimit is how much of a line waits for its end.
 const lineLimit = 1 << 20
 
-func (f *lines) output(c *pool.Call, s ipc.Stream, b []byte) error {
+func (f *lines) output(o *pool.Output, _ *report.Record) error {
+	return f.add(o.Call, o.Stream, o.Data)
+}
+
+func (f *lines) add(c *pool.Call, s ipc.Stream, b []byte) error {
 	if f.open == nil {
 		f.open = make(map[uint64]*[2][]byte)
 	}
@@ -296,8 +300,8 @@ func (f *lines) line(w io.Writer, c *pool.Call, line []byte) error {
 	return err
 }
 
-func (f *lines) result(r *pool.Result, o *outcome) error {
-	err := writeText(writerFunc(func(b []byte) error { return f.output(r.Call, ipc.Stdout, b) }), o)
+func (f *lines) result(r *pool.Result, o *outcome, _ *report.Record) error {
+	err := writeText(writerFunc(func(b []byte) error { return f.add(r.Call, ipc.Stdout, b) }), o)
 	if err != nil {
 		return err
 	}

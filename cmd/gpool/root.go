@@ -36,6 +36,10 @@ func newRoot(io stdio) *cobra.Command {
 		Use: workerVerb, Short: "Serve calls on stdin and stdout; gpool starts this itself", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return &exitError{code: gpool.Worker()} },
 	})
+	root.AddCommand(&cobra.Command{
+		Use: jobserverVerb, Short: "Keep tokens of make; gpool starts this itself", Hidden: true,
+		RunE: func(_ *cobra.Command, args []string) error { return keep(args) },
+	})
 	return root
 }
 
@@ -52,6 +56,7 @@ EXIT STATUS
   1      at least one call failed
   2      bad usage or input
   3      gpool itself failed
+  124    the time of --run-timeout was up
   128+N  stopped by signal N`
 
 // unknownVerb makes a mistyped verb an error that names the nearest one.

@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync/atomic"
 	"syscall"
+	"time"
 
 	"gpool/internal/input"
 	"gpool/internal/pool"
+	"gpool/internal/pool/joblog"
 	"gpool/internal/pool/report"
 )
 
@@ -19,11 +20,17 @@ import (
 type run struct {
 	verb    verb
 	opts    *options
+	words   []string // of the command line
 	work    work
 	rows    input.Source
 	total   int // number of items if it is known, else -1
 	workers int
 	stdio   stdio
+	ci      report.CIKind
+	log     *joblog.Log     // nil without
+	history *joblog.History // what need not be run; nil is nothing
+
+	wantsText bool // somebody wants to know what each call runs
 }
 
 // runVerb does what the command line says. Its error has the exit code.
@@ -36,6 +43,9 @@ func runVerb(v verb, o *options, args []string, io stdio) error {
 		defer r.rows.Close()
 		return r.dryRun()
 	}
+	if err := r.openLog(); err != nil {
+		return errors.Join(err, r.rows.Close())
+	}
 	// The rows are not closed: a read that nobody can interrupt may still be under
 	// way when a run is stopped, and the process ends with it.
 	return r.execute()
@@ -47,8 +57,11 @@ func prepare(v verb, o *options, args []string, std stdio) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &run{verb: v, opts: o, stdio: std, total: -1}
+	r := &run{verb: v, opts: o, words: args, stdio: std, total: -1}
 	if r.workers, err = o.jobs.count(); err != nil {
+		return nil, err
+	}
+	if r.ci, err = report.ParseCI(o.ci, os.Getenv); err != nil {
 		return nil, err
 	}
 	names, err := r.openInput(groups)
@@ -58,7 +71,33 @@ func prepare(v verb, o *options, args []string, std stdio) (*run, error) {
 	if r.work, err = r.resolve(words, names, r.width(groups, names)); err != nil {
 		return nil, errors.Join(err, r.rows.Close())
 	}
+	r.wantsText = o.joblog != "" || o.results != "" || o.junit != "" || o.events != ""
 	return r, r.collect()
+}
+
+// openLog opens the joblog, and reads what it says is done.
+func (r *run) openLog() (err error) {
+	o := r.opts
+	mode := joblog.SkipLogged
+	if o.resumeFailed {
+		mode = joblog.SkipSucceeded
+	}
+	switch {
+	case o.joblog == "":
+		return nil
+	case o.resume || o.resumeFailed:
+		r.log, r.history, err = joblog.Resume(o.joblog, mode)
+	default:
+		r.log, err = joblog.Create(o.joblog)
+	}
+	if err != nil {
+		return err
+	}
+	if h := r.history; h != nil && h.Malformed > 0 {
+		fmt.Fprintf(r.stdio.err, "gpool: %s has %s that are no rows, and count for nothing; the first is line %d\n",
+			o.joblog, count(int64(h.Malformed), "line"), h.FirstBad)
+	}
+	return nil
 }
 
 // openInput opens where the items come from.
@@ -89,6 +128,12 @@ func (r *run) openInput(groups []input.Group) (names []string, err error) {
 		if r.total > 0 {
 			r.total = (r.total + n - 1) / n
 		}
+	}
+	switch p := r.opts.part; {
+	case p.m > 0 && p.hash:
+		r.rows = input.Hash(r.rows, p.n, p.m)
+	case p.m > 0:
+		r.rows = input.Slice(r.rows, p.n, p.m)
 	}
 	return names, nil
 }
@@ -126,9 +171,10 @@ func (r *run) groupWidth(groups []input.Group) int {
 	return width * max(r.opts.batch, 1)
 }
 
-// collect reads all input of the verbs that do.
+// collect reads all input of the verbs that do, and for --shuf.
 func (r *run) collect() error {
-	if !r.verb.collect || r.opts.dryRun {
+	shuffle := r.opts.shuffle
+	if !shuffle.on && (!r.verb.collect || r.opts.dryRun) {
 		return nil
 	}
 	rows, err := input.ReadAll(r.rows)
@@ -137,6 +183,10 @@ func (r *run) collect() error {
 	}
 	if err := r.rows.Close(); err != nil {
 		return err
+	}
+	if shuffle.on {
+		input.Shuffle(rows, shuffle.seed)
+		fmt.Fprintf(r.stdio.err, "gpool: the order is that of --shuf=%d\n", shuffle.seed)
 	}
 	r.rows, r.total = input.FromRows(rows), len(rows)
 	return nil
@@ -151,8 +201,11 @@ func (r *run) dryRun() error {
 		for i := range rows {
 			seq++
 			text, err := "", rows[i].Err
-			if err == nil {
-				text, err = r.work.text(&rows[i], seq)
+			if err == input.ErrElsewhere {
+				continue
+			}
+			if err == nil { // the slot is not known before a call runs: 1 stands for it
+				text, err = r.work.text(&rows[i], seq, 1)
 			}
 			if err != nil {
 				bad++
@@ -185,66 +238,103 @@ func (r *run) execute() error {
 	}
 	defer screen.stop()
 	printer := newPrinter(r, screen)
-	config := pool.Config{
-		Workers: r.workers, Quota: pool.Quota{N: r.opts.maxCalls},
-		Stderr: screen.err, OnEvent: printer.event,
+	ledger := newLedger(r, printer)
+	events, err := r.openReports(ledger)
+	if err != nil {
+		return errors.Join(err, ledger.close())
 	}
+	story := newStory(r, printer, events)
+	began := time.Now()
+	stopped, err := r.runPool(ledger, story, screen)
+	ledger.totals.Wall = time.Since(began)
+	screen.stop()
+	return r.conclude(ledger, story, stopped, err)
+}
+
+// runPool runs the job in a pool of its own, and returns when nothing of either is left.
+func (r *run) runPool(ledger *ledger, story *story, screen *screen) (stopped stop, err error) {
+	gate, err := r.openGate(ledger.printer)
+	if err != nil {
+		return stopped, err
+	}
+	defer gate.close()
+	config := r.config(screen, story, gate)
 	if err := r.work.configure(&config); err != nil {
-		return &exitError{exitPool, err}
+		return stopped, &exitError{exitPool, err}
 	}
 	p, err := pool.New(config)
 	if err != nil {
-		return &exitError{exitPool, err}
+		return stopped, &exitError{exitPool, err}
 	}
-	signals := watchSignals(p, screen)
-	running, err := p.Submit(r.job(printer, screen))
+	gate.opened(p)
+	signals := watchSignals(p, screen, r.opts)
+	story.begin(p)
+	running, err := p.Submit(r.job(ledger, screen))
 	if err == nil {
 		err = running.Wait()
+		ledger.halted = running.Halted()
 	}
 	if err != nil {
 		p.Stop(pool.Kill) // nothing of a run that has failed is left behind
 	}
+	story.stop()
 	p.Close()
-	stopped := signals.stop()
-	screen.stop()
-	return r.verdict(printer, stopped, err)
+	return signals.stop(), err
 }
 
-func (r *run) job(consumer *printer, screen *screen) pool.Job {
+func (r *run) config(screen *screen, story *story, gate *gate) pool.Config {
+	c := pool.Config{
+		Workers: r.workers, Quota: pool.Quota{N: r.opts.maxCalls}, Grace: r.opts.killAfter(),
+		Stderr: screen.err, OnEvent: story.hear, CallEvents: story.events != nil, Gate: gate.pool(),
+	}
+	c.Memory.Soft, c.Memory.Call = r.opts.maxWorkerRSS, r.opts.maxRSS
+	return c
+}
+
+func (r *run) job(ledger *ledger, screen *screen) pool.Job {
+	o := r.opts
 	j := pool.Job{
-		Source:   &calls{rows: r.rows, work: r.work, onEnd: screen.setTotal},
-		Consumer: consumer, Order: r.verb.order, ChunkSize: r.opts.chunkSize, Lines: r.opts.lineBuffer,
+		Source:   &calls{run: r, screen: screen},
+		Consumer: ledger, Order: r.verb.order, ChunkSize: o.chunkSize, Lines: o.lineBuffer, Hold: o.holds(),
+		Retry: r.retry(), Limits: o.limits(), Halt: o.halt,
 	}
 	j.Task, j.Common = r.work.job()
-	if r.opts.unordered {
+	if o.unordered {
 		j.Order = pool.Unordered
 	}
-	if r.verb.collect {
+	if r.verb.collect || o.shuffle.on {
 		j.Total = r.total
-	} else if j.ChunkSize == 0 {
+	}
+	if !r.verb.collect && j.ChunkSize == 0 {
 		j.ChunkSize = 1
 	}
 	return j
 }
 
-// verdict turns the outcome of a run into the exit code and the last words.
-func (r *run) verdict(p *printer, stopped syscall.Signal, err error) error {
-	if !p.broken { // else results are missing from the counts
-		p.summary(stopped)
+// conclude ends the reports, says how it went, and makes the exit code of it.
+func (r *run) conclude(l *ledger, s *story, stopped stop, err error) error {
+	t := &l.totals
+	if known := int64(r.total); r.total >= 0 && err == nil { // the pool has not even taken them
+		if left := known - t.Calls - t.Skipped - l.elsewhere; left > 0 {
+			t.Calls, t.NotRun = t.Calls+left, t.NotRun+left
+		}
 	}
-	switch {
-	case errors.Is(err, syscall.EPIPE): // whoever read our output has left: quietly
-		return &exitError{code: exitSignal + int(syscall.SIGPIPE)}
-	case err != nil:
-		return r.failure(err)
-	case stopped != 0:
-		return &exitError{code: exitSignal + int(stopped)}
-	case p.failed.Load() > 0:
-		return &exitError{code: exitFailed}
-	case p.notRun.Load() > 0:
-		return &exitError{code: exitPool, err: errors.New("not all calls were run")}
+	verdict := l.verdict(stopped, err)
+	t.Exit = exitCode(verdict)
+	if f, ok := l.printer.form.(*folded); ok && err == nil {
+		err = errors.Join(f.ci.Finish(t), l.printer.out.Flush())
 	}
-	return nil
+	failed := errors.Join(l.close(), s.end(t))
+	if !l.printer.broken { // else results are missing from the counts
+		l.printer.summary(t, stopped)
+	}
+	if n := r.history.Left(); n > 0 && err == nil && stopped == (stop{}) {
+		l.printer.say("%s says that %s are done that this run did not have: their items are gone or changed", r.opts.joblog, count(int64(n), "call"))
+	}
+	if err == nil && failed != nil {
+		return &exitError{exitPool, failed}
+	}
+	return verdict
 }
 
 // failure is the error of a run that could not go on, with its exit code.
@@ -274,29 +364,30 @@ func (e *inputError) Unwrap() error { return e.error }
 
 // calls makes calls of rows. The pool's feeder is its only user.
 type calls struct {
-	rows     input.Source
-	work     work
+	run      *run
+	screen   *screen
 	payloads []byte // of one batch
 	ends     []int
-	count    atomic.Int64
-	onEnd    func(total int64)
+	seq      uint64 // of the last call
+	skipped  int64
+	warned   int // of calls that are done under another command
 }
 
 // Next implements pool.Source. A read of stdin does not heed the context; it ends
 // with the process.
 func (c *calls) Next(_ context.Context, max int) ([]pool.Call, error) {
-	rows, err := c.rows.Next(max)
+	rows, err := c.run.rows.Next(max)
 	if err != nil && len(rows) == 0 {
 		if err == io.EOF {
-			c.onEnd(c.count.Load())
+			c.screen.setTotal(int64(c.seq) - c.skipped)
 			return nil, err
 		}
 		return nil, &inputError{err}
 	}
-	c.count.Add(int64(len(rows)))
 	list := make([]pool.Call, len(rows))
 	c.payloads, c.ends = c.payloads[:0], c.ends[:0]
 	for i := range rows {
+		c.seq++
 		list[i] = pool.Call{Item: &rows[i], Err: c.add(&rows[i])}
 		c.ends = append(c.ends, len(c.payloads))
 	}
@@ -315,17 +406,65 @@ func (c *calls) Next(_ context.Context, max int) ([]pool.Call, error) {
 // payloadsKept is how much memory is kept from one batch to the next.
 const payloadsKept = 1 << 20
 
-// add appends the payload of a row, if it has one.
+// add appends the payload of a row, if it has one and has to be run.
 func (c *calls) add(row *input.Row) error {
+	if row.Err == input.ErrElsewhere || c.run.history != nil && c.done(row) {
+		c.skipped++
+		if total := int64(c.run.total); total >= 0 {
+			c.screen.setTotal(total - c.skipped)
+		}
+		return pool.ErrSkip
+	}
 	if row.Err != nil {
 		return row.Err
 	}
-	grown, err := c.work.payload(c.payloads, row)
+	grown, err := c.run.work.payload(c.payloads, row)
 	if err != nil {
 		return err
 	}
 	c.payloads = grown
 	return nil
+}
+
+// slotsTried is in how many slots a call may have run, as far as its log is searched for
+// a command in which {%} stands.
+const slotsTried = 64
+
+// done reports whether the log says that the call of a row is done.
+func (c *calls) done(row *input.Row) bool {
+	slots := 1
+	if c.run.work.slots() {
+		slots = max(slotsTried, c.run.workers)
+	}
+	other := ""
+	for slot := 1; slot <= slots; slot++ {
+		done, differs := c.run.history.Done(c.seq, c.run.text(row, c.seq, slot))
+		if done && differs == "" {
+			return true
+		}
+		if done {
+			other = differs
+		}
+	}
+	if other != "" {
+		c.warn(row, other)
+	}
+	return other != ""
+}
+
+// warningsMost is how many calls are named that are done under another command.
+const warningsMost = 5
+
+// warn says that a call is taken to be done because of its number alone.
+func (c *calls) warn(row *input.Row, other string) {
+	c.warned++
+	switch {
+	case c.warned <= warningsMost:
+		fmt.Fprintf(c.screen.err, "gpool: call %d%s is taken to be done, since GNU parallel has logged its number; but it logged another command: %s\n",
+			c.seq, origin(row), other)
+	case c.warned == warningsMost+1:
+		fmt.Fprintf(c.screen.err, "gpool: more calls are taken to be done whose command is not that of %s\n", c.run.opts.joblog)
+	}
 }
 
 // screen is where gpool writes: stdout and stderr, and the progress bar that shares

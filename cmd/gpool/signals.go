@@ -4,25 +4,42 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"gpool/internal/pool"
+	"gpool/internal/pool/report"
 )
 
-// grace is how long calls may run on after the first Ctrl-C before they are ended.
-const grace = 10 * time.Second
-
-// signals is the goroutine that turns signals into stops of the pool.
+// signals is the goroutine that ends a run from outside: by signals, or because its time
+// is up.
 type signals struct {
 	pool   *pool.Pool
 	screen *screen
+	opts   *options
 	comeC  chan os.Signal
 	quitC  chan struct{}
 	doneC  chan struct{}
-	sayC   chan string  // to the goroutine that may wait for a terminal nobody reads
-	first  atomic.Int32 // the signal that stopped the run, or 0
+	sayC   chan string // to the goroutine that may wait for a terminal nobody reads
+
+	// Of the goroutine, and read by others once doneC is closed.
+	stopped stop
+	graceC  <-chan time.Time // when what may finish is asked to end
+	killC   <-chan time.Time // when it is killed
+	giveUpC <-chan time.Time // when nobody waits any more
+}
+
+// stop is why a run ended before its time.
+type stop struct {
+	signal syscall.Signal // or 0
+	late   bool           // the time of the run was up
+}
+
+func (s stop) code() int {
+	if s.signal != 0 {
+		return exitSignal + int(s.signal)
+	}
+	return exitLate
 }
 
 // giveUp is how long after the end of all calls gpool still waits for somebody to
@@ -31,13 +48,13 @@ const giveUp = 2 * time.Second
 
 // watchSignals begins to listen. What was ignored when gpool was started (nohup, a
 // shell's background job) stays ignored.
-func watchSignals(p *pool.Pool, s *screen) *signals {
+func watchSignals(p *pool.Pool, s *screen, o *options) *signals {
 	w := &signals{
-		pool: p, screen: s,
-		comeC: make(chan os.Signal, 8), // a few, so that none is lost
-		quitC: make(chan struct{}), doneC: make(chan struct{}), sayC: make(chan string, 4),
+		pool: p, screen: s, opts: o,
+		comeC: make(chan os.Signal, 8),                                                        // a few, so that none is lost
+		quitC: make(chan struct{}), doneC: make(chan struct{}), sayC: make(chan string, 1024), // as many calls as may be listed at once
 	}
-	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGTSTP} {
+	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGTSTP, syscall.SIGUSR1} {
 		if !signal.Ignored(sig) {
 			signal.Notify(w.comeC, sig)
 		}
@@ -50,46 +67,76 @@ func watchSignals(p *pool.Pool, s *screen) *signals {
 	return w
 }
 
-// stop ends the goroutine and returns the signal that stopped the run, or 0.
-func (w *signals) stop() syscall.Signal {
+// stop ends the goroutine and returns what stopped the run.
+func (w *signals) stop() stop {
 	signal.Stop(w.comeC)
 	close(w.quitC)
 	<-w.doneC
-	return syscall.Signal(w.first.Load())
+	return w.stopped
 }
 
 func (w *signals) watch() {
 	defer close(w.doneC)
 	defer close(w.sayC)
-	var graceC, giveUpC <-chan time.Time
-	terminate := func() {
-		w.pool.Stop(pool.Terminate)
-		if giveUpC == nil {
-			giveUpC = time.After(giveUp)
-		}
+	var lateC <-chan time.Time
+	if d := w.opts.runTimeout; d > 0 {
+		lateC = time.After(d)
 	}
 	for {
 		select {
 		case <-w.quitC:
 			return
-		case <-graceC:
-			w.say("the calls that still run are ended")
-			terminate()
-		case <-giveUpC: // our own output is stuck, and nothing else is left
-			os.Exit(exitSignal + int(w.first.Load()))
-		case sig := <-w.comeC:
-			switch {
-			case sig == syscall.SIGTSTP:
-				w.suspend()
-			case w.first.Load() == 0:
-				w.first.Store(int32(sig.(syscall.Signal)))
-				w.pool.Stop(pool.Drain)
-				graceC = time.After(grace)
-				w.say(fmt.Sprintf("%s: no more calls are begun, those that run have %v; once more ends them now", name(sig), grace))
-			default:
-				terminate()
+		case <-lateC:
+			if w.stopped.signal == 0 {
+				w.stopped.late = true
+				w.say(fmt.Sprintf("the time of the run is up (--run-timeout %v): the calls that run are ended", w.opts.runTimeout))
+				w.terminate(w.opts.killAfter())
 			}
+		case <-w.graceC:
+			w.say("the calls that still run are ended")
+			w.terminate(min(w.opts.killAfter(), graceAfterTerm))
+		case <-w.killC:
+			w.pool.Stop(pool.Kill)
+		case <-w.giveUpC: // our own output is stuck, and nothing else is left
+			os.Exit(w.stopped.code())
+		case sig := <-w.comeC:
+			w.take(sig.(syscall.Signal))
 		}
+	}
+}
+
+// take heeds a signal.
+func (w *signals) take(sig syscall.Signal) {
+	switch {
+	case sig == syscall.SIGUSR1:
+		w.list()
+	case sig == syscall.SIGTSTP:
+		w.suspend()
+	case w.stopped == stop{}:
+		w.stopped.signal = sig
+		w.pool.Stop(pool.Drain)
+		finish := w.opts.finishAfter()
+		w.graceC = time.After(w.opts.untilTerm())
+		w.say(fmt.Sprintf("%s: no more calls are begun, those that run have %v; once more ends them now", name(sig), finish))
+	default:
+		w.terminate(min(w.opts.killAfter(), graceAfterTerm))
+	}
+}
+
+// terminate asks what runs to end, and kills it after a time.
+func (w *signals) terminate(grace time.Duration) {
+	w.pool.Stop(pool.Terminate)
+	w.killC = time.After(grace)
+	if w.giveUpC == nil {
+		w.giveUpC = time.After(grace + giveUp)
+	}
+}
+
+// list says what runs.
+func (w *signals) list() {
+	now := time.Now()
+	for _, line := range report.List(runningCalls(w.pool, now), now) {
+		w.say(line)
 	}
 }
 

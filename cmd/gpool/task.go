@@ -32,8 +32,10 @@ func findProgram(name string, words []string) (*userProgram, error) {
 
 // launcher gives each worker one thread of Go code, as package gpool does: there are as
 // many workers as CPUs.
-func (p *userProgram) launcher() pool.Launcher {
-	return launch.Program{Path: p.path, Args: p.argv[1:], Procs: 1}.Launcher()
+func (p *userProgram) launcher(nice int) pool.Launcher {
+	l := launch.Program{Path: p.path, Args: p.argv[1:], Procs: 1}.Launcher()
+	l.Nice = nice
+	return l
 }
 
 func (p *userProgram) String() string { return command.QuoteArgv(shorten(p.argv)) }
@@ -54,6 +56,7 @@ type task struct {
 	json        bool   // columns are JSON values
 	unpack      bool   // an array alone in its row is the row
 	batch       bool   // the argument is an array of the columns, also of one
+	nice        int
 }
 
 func newTask(v verb, o *options, words []string) (*task, error) {
@@ -63,12 +66,12 @@ func newTask(v verb, o *options, words []string) (*task, error) {
 	}
 	return &task{
 		program: p, name: o.task, initializer: o.initializer,
-		json: o.jsonl, unpack: o.jsonl && v.rows, batch: o.batch > 0,
+		json: o.jsonl, unpack: o.jsonl && v.rows, batch: o.batch > 0, nice: o.nice,
 	}, nil
 }
 
 func (t *task) configure(c *pool.Config) error {
-	c.Launcher = t.program.launcher()
+	c.Launcher = t.program.launcher(t.nice)
 	c.Tasks = []string{t.name}
 	if t.initializer != "" {
 		c.InitTask = t.initializer
@@ -121,7 +124,7 @@ func (t *task) only(dst []byte, text string) ([]byte, error) {
 func isArray(text string) bool { return strings.HasPrefix(strings.TrimLeft(text, " \t\r\n"), "[") }
 
 // text is the name and the arguments, as JSON.
-func (t *task) text(row *input.Row, _ uint64) (string, error) {
+func (t *task) text(row *input.Row, _ uint64, _ int) (string, error) {
 	b, err := t.payload(nil, row)
 	if err != nil {
 		return "", err
@@ -129,6 +132,8 @@ func (t *task) text(row *input.Row, _ uint64) (string, error) {
 	text, err := value.AppendJSON([]byte(t.name+" "), b)
 	return string(text), err
 }
+
+func (t *task) slots() bool { return false }
 
 // outcome holds what a task has returned against what it may return: its program may
 // be anybody's.

@@ -91,7 +91,7 @@ func (l *listing) run() error {
 func (l *listing) ask(p *userProgram) (*ipc.Hello, error) {
 	helloC, lostC := make(chan *ipc.Hello, 1), make(chan error, 1)
 	workers, err := pool.New(pool.Config{
-		Workers: 1, Eager: true, Launcher: p.launcher(), StartLimit: helloLimit, Stderr: lenient{l.stdio.err},
+		Workers: 1, Eager: true, Launcher: p.launcher(0), StartLimit: helloLimit, Stderr: lenient{l.stdio.err},
 		OnEvent: func(e pool.Event) {
 			switch e.Kind {
 			case pool.WorkerStarted:

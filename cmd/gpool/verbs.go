@@ -3,11 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
-	"math"
 	"regexp"
-	"runtime"
-	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -55,20 +53,54 @@ type options struct {
 	tasks       bool // calls run a task of a program of the user's
 	worker      string
 	task        string
-	unordered   bool
-	batch       int
-	files       []string
-	null        bool
 	shellLine   string
 	shell       string
-	colsep      string
-	csv, jsonl  bool
-	header      bool
 	dryRun      bool
-	progress    string
-	lineBuffer  bool
-	tag         bool
-	format      string
+
+	batch      int
+	files      []string
+	null       bool
+	colsep     string
+	csv, jsonl bool
+	header     bool
+	part       part
+	shuffle    shuffle
+
+	unordered  bool
+	lineBuffer bool
+	tag        bool
+	format     string
+	progress   string
+	summary    string
+	stillAfter time.Duration
+	ci         string
+
+	retries      int
+	backoff      span
+	retryOn      retryOn
+	showAttempts bool
+	flaky        string
+	timeout      timeLimit
+	grace        time.Duration // 0 if it was not given
+	runTimeout   time.Duration
+	halt         pool.Halt
+	failFast     bool
+	exitCode     string
+
+	joblog       string
+	resume       bool
+	resumeFailed bool
+	results      string
+	junit        string
+	events       string
+
+	delay        time.Duration
+	rate         float64
+	load         float64
+	memFree      int64
+	maxRSS       int64
+	maxWorkerRSS int64
+	nice         int
 }
 
 const usageLine = " [flags] [--] COMMAND [ARG...] [::: ITEM...]"
@@ -98,7 +130,7 @@ row; what it returns is printed as a line. "gpool tasks" lists the tasks.
 
 EXIT STATUS
   0 all calls succeeded; 1 at least one failed; 2 bad usage or input; 3 gpool
-  itself failed; 128+N stopped by signal N`
+  itself failed; 124 the time of --run-timeout was up; 128+N stopped by signal N`
 
 func newVerb(v verb, io stdio) *cobra.Command {
 	o := &options{}
@@ -115,37 +147,7 @@ func newVerb(v verb, io stdio) *cobra.Command {
 			return runVerb(v, o, args, io)
 		},
 	}
-	f := cmd.Flags()
-	f.SetInterspersed(false) // parsing stops at COMMAND: its flags are its own
-	f.SortFlags = false
-	f.VarP(&o.jobs, "jobs", "j", "workers: N, N% of the CPUs, +N or -N relative to them (default: one for each CPU this process may use)")
-	f.VarP(&o.jobs, "processes", "P", "the same as --jobs")
-	f.Var(atLeastOne{"--chunksize", &o.chunkSize}, "chunksize", "items sent to a worker at once (default: "+v.chunkDefault()+")")
-	f.Var(atLeastOne{"--maxtasksperchild", &o.maxCalls}, "maxtasksperchild", "calls after which a worker is replaced (default: never)")
-	f.StringVar(&o.initializer, "initializer", "", "shell command line, or with --worker a task, run once in each new worker before its first call")
-	if v.collect {
-		f.BoolVar(&o.unordered, "unordered", false, "print results as calls finish")
-	}
-	f.StringVar(&o.worker, "worker", "", "run a task of this program, and not a command; needs --task")
-	f.StringVar(&o.task, "task", "", "the task of the program of --worker")
-	f.StringVarP(&o.shellLine, "command", "c", "", "run this shell command line; inserted values are quoted")
-	f.StringVar(&o.shell, "shell", "sh", "the shell for -c, --initializer, and items that are command lines")
-	f.StringArrayVarP(&o.files, "arg-file", "a", nil, "read items from this file instead of stdin (repeatable; - is stdin)")
-	f.BoolVarP(&o.null, "null", "0", false, "items end with NUL instead of newline")
-	if v.rows {
-		f.StringVar(&o.colsep, "colsep", "", "regular expression that separates columns (default: TAB)")
-		f.BoolVar(&o.csv, "csv", false, "rows are CSV")
-		f.BoolVar(&o.jsonl, "jsonl", false, "rows are JSON, one a line: arrays, or objects for {name}; with --worker any values")
-		f.BoolVar(&o.header, "header", false, "the first row names the columns, for {name}")
-	} else {
-		f.BoolVar(&o.jsonl, "jsonl", false, "with --worker: items are JSON values, one a line")
-		f.VarP(atLeastOne{"--max-args", &o.batch}, "max-args", "n", "items for each COMMAND (default: 1); a task is given an array of them")
-	}
-	f.BoolVar(&o.lineBuffer, "line-buffer", false, "print lines as they come, of all calls at once")
-	f.BoolVar(&o.tag, "tag", false, "begin each line with its item and a TAB")
-	f.StringVar(&o.format, "format", "raw", "results as they are (raw), or a JSON object for each call (jsonl)")
-	f.StringVar(&o.progress, "progress", "auto", "draw a progress bar on stderr: auto (on a terminal), always, never")
-	f.BoolVar(&o.dryRun, "dry-run", false, "print the commands, quoted for a shell, or what tasks would be given, and run nothing")
+	o.define(v, sections{cmd: cmd})
 	return cmd
 }
 
@@ -169,11 +171,11 @@ func (o *options) check(cmd *cobra.Command, v verb) error {
 	if given("command") && strings.TrimSpace(o.shellLine) == "" {
 		return fmt.Errorf("-c: the command line is empty")
 	}
-	if o.format != "raw" && o.format != "jsonl" {
-		return fmt.Errorf("--format %q: it is raw or jsonl", o.format)
-	}
 	if o.format == "jsonl" && (o.lineBuffer || o.tag) {
 		return fmt.Errorf("--format jsonl prints one object for each call; leave --line-buffer and --tag out")
+	}
+	if err := o.checkControl(given); err != nil {
+		return err
 	}
 	rows := 0
 	for _, name := range []string{"colsep", "csv", "jsonl"} {
@@ -236,90 +238,9 @@ func (o *options) inputFormat(v verb) (input.Format, error) {
 	return f, nil
 }
 
-// badValue is the error of a flag's value. It is a sentence of its own: what pflag says
-// around it is left out.
-type badValue struct{ flag, value, why string }
-
-func (e *badValue) Error() string {
-	return fmt.Sprintf("%s %s: %s", e.flag, command.Quote(e.value), e.why)
-}
-
 func flagError(_ *cobra.Command, err error) error {
 	if bad, ok := errors.AsType[*badValue](err); ok {
 		return bad
 	}
 	return err
-}
-
-// atLeastOne is the value of a flag that counts something. It is 0 if not given.
-type atLeastOne struct {
-	flag string
-	n    *int
-}
-
-func (a atLeastOne) String() string {
-	if a.n == nil { // pflag asks a zero value
-		return "0"
-	}
-	return strconv.Itoa(*a.n)
-}
-
-func (a atLeastOne) Type() string { return "N" }
-
-func (a atLeastOne) Set(s string) error {
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		return &badValue{a.flag, s, "a whole number is needed"}
-	}
-	if n < 1 {
-		return &badValue{a.flag, s, "at least 1 is needed"}
-	}
-	*a.n = n
-	return nil
-}
-
-// jobs is the value of -j.
-type jobs struct{ text string }
-
-func (j *jobs) String() string { return j.text }
-func (j *jobs) Type() string   { return "N" }
-
-func (j *jobs) Set(s string) error {
-	j.text = s
-	if _, err := j.count(); err != nil {
-		return &badValue{"-j", s, err.Error()}
-	}
-	return nil
-}
-
-// maxWorkers keeps a slip of the finger from taking the machine down.
-const maxWorkers = 10000
-
-// count is the number of workers. The Go runtime knows how many CPUs this process
-// may use: it looks at its affinity and at the quota of its cgroup.
-func (j *jobs) count() (int, error) {
-	cpus := runtime.GOMAXPROCS(0)
-	s := j.text
-	if s == "" {
-		return cpus, nil
-	}
-	number, percent := strings.CutSuffix(s, "%")
-	n, err := strconv.Atoi(number)
-	if err != nil {
-		return 0, fmt.Errorf("it is N, N%%, +N or -N")
-	}
-	switch {
-	case percent && n > 0:
-		n = int(math.Ceil(float64(cpus) * float64(n) / 100))
-	case percent:
-		return 0, fmt.Errorf("more than 0%% is needed")
-	case s[0] == '+' || s[0] == '-':
-		n = max(1, cpus+n)
-	case n < 1:
-		return 0, fmt.Errorf("at least 1 worker is needed")
-	}
-	if n > maxWorkers {
-		return 0, fmt.Errorf("at most %d workers are possible", maxWorkers)
-	}
-	return n, nil
 }

@@ -2,9 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"time"
 
 	"gpool/internal/input"
 	"gpool/internal/pool"
+	"gpool/internal/pool/report"
 )
 
 // work is what the calls of a run do. There are two kinds: commands (command.go), which
@@ -17,9 +20,12 @@ type work interface {
 	job() (task string, common []byte)
 	// payload appends what the call of a row is given.
 	payload(dst []byte, row *input.Row) ([]byte, error)
-	// text is what the call of a row would run, for --dry-run.
-	text(row *input.Row, seq uint64) (string, error)
-	// outcome reads how a call ended. It is valid until the next one is read.
+	// text is what the call of a row runs in a slot, as it may be pasted into a shell: for
+	// --dry-run, logs and reports.
+	text(row *input.Row, seq uint64, slot int) (string, error)
+	// slots reports whether text depends on the slot.
+	slots() bool
+	// outcome reads how a call ended. Any goroutine may call it.
 	outcome(*pool.Result) outcome
 	// args are the columns of a row as they are written in JSON; nil if as text.
 	args(*input.Row) []json.RawMessage
@@ -40,4 +46,58 @@ type outcome struct {
 type commandEnd struct {
 	Exit   *int `json:"exit"`
 	Signal *int `json:"signal"`
+
+	user, system time.Duration
+	maxRSS       int64 // bytes
+}
+
+// exit is the exit code of the command, -1 if none has ended.
+func (o *outcome) exit() int {
+	if o.command == nil || o.command.Exit == nil {
+		return -1
+	}
+	return *o.command.Exit
+}
+
+// attempt is a result in the words of reports.
+func (o *outcome) attempt(r *pool.Result) report.Attempt {
+	a := report.Attempt{
+		N: r.Attempt, Status: o.status(r), Exit: o.exit(), Slot: r.Slot, Pid: r.Pid, Start: r.Start, Elapsed: r.Elapsed,
+		Stdout: r.Printed.Stdout, Stderr: r.Printed.Stderr,
+	}
+	if c := o.command; c != nil && c.Signal != nil {
+		a.Signal = *c.Signal
+		a.User, a.System, a.MaxRSS = c.user, c.system, c.maxRSS
+	}
+	if o.err != nil {
+		a.Error = reason(o.err)
+	}
+	return a
+}
+
+// status is the kind of a result in the words of reports.
+func (o *outcome) status(r *pool.Result) report.Status {
+	switch o.kind {
+	case pool.Succeeded:
+		return report.Succeeded
+	case pool.NotStarted:
+		return report.NotStarted
+	case pool.WorkerDied:
+		return report.WorkerDied
+	case pool.TimedOut:
+		return report.TimedOut
+	case pool.OutOfMemory:
+		return report.OutOfMemory
+	case pool.Skipped:
+		return report.Skipped
+	case pool.Cancelled:
+		if errors.Is(o.err, pool.ErrNotRun) {
+			return report.NotRun
+		}
+		return report.Cancelled
+	}
+	if r.Call.Err != nil { // its row is broken
+		return report.NotStarted
+	}
+	return report.Failed
 }

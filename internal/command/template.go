@@ -234,6 +234,12 @@ func list(names []string) string {
 // the width of the rows is known beforehand, the caller can refuse a template that needs more.
 func (t *Template) Columns() int { return t.columns }
 
+// HasSlot reports whether what a call runs depends on the slot of its worker.
+func (t *Template) HasSlot() bool {
+	isSlot := func(p piece) bool { return p.kind == kindSlot }
+	return slices.ContainsFunc(t.words, func(w []piece) bool { return slices.ContainsFunc(w, isSlot) }) || slices.ContainsFunc(t.script, isSlot)
+}
+
 // FixedProgram returns the program that every call runs, when it is known before the first row: in Direct mode, if the
 // first word has no placeholder.
 func (t *Template) FixedProgram() (string, bool) {

@@ -123,7 +123,7 @@ func (l *loop) bury(m gone, victim *flight, died *WorkerDiedError, before *slotP
 		r.Kind, r.Err = Cancelled, l.because(ErrCancelled)
 	case guilty && limited:
 		r.Kind, r.Err = TimedOut, limit
-	case guilty && tooMuch && l.config.Memory.PerCall:
+	case guilty && tooMuch:
 		r.Kind, r.Err = OutOfMemory, memory
 	}
 	l.end(victim.job, r)

@@ -30,6 +30,7 @@ type Running struct {
 	backlog atomic.Int64       // bytes in the outbox
 	stop    context.CancelFunc // ends the source's context
 	ctx     context.Context
+	halted  atomic.Bool   // by Job.Halt
 	doneC   chan struct{} // closed by the deliverer when everything was handed over
 	err     error         // valid after doneC
 }
@@ -67,6 +68,9 @@ func (r *Running) Wait() error {
 	<-r.doneC
 	return r.err
 }
+
+// Halted reports whether Job.Halt has ended the job. Any goroutine may ask.
+func (r *Running) Halted() bool { return r.halted.Load() }
 
 // Stop ends this job alone, as Pool.Stop ends all: Drain lets the calls that run
 // finish; Terminate asks them to end, and ends the workers of those that still run when

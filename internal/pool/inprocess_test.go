@@ -90,6 +90,8 @@ func (p *fakeProcess) Memory() int64 {
 	return p.launcher.memory(p.pid)
 }
 
+func (p *fakeProcess) CallMemory() int64 { return p.Memory() }
+
 func (p *fakeProcess) Recording() pool.Recording {
 	if p.launcher.recording == nil {
 		return pool.Recording{}

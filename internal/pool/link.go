@@ -85,7 +85,7 @@ func (l *link) live() {
 	var writer sync.WaitGroup
 	writer.Go(func() { l.write(proc.Frames()) })
 	endC := make(chan struct{})
-	if l.config.Memory.Soft > 0 || l.config.Memory.Hard > 0 {
+	if m := l.config.Memory; m.Soft > 0 || m.Hard > 0 || m.Call > 0 {
 		l.short.Go(func() { l.measure(proc, endC) })
 	}
 
@@ -116,9 +116,11 @@ func (l *link) measure(proc Process, endC <-chan struct{}) {
 	for {
 		select {
 		case <-ticker.C:
-			if n := proc.Memory(); n > 0 {
-				l.inbox.put(measured{l, n})
+			m := measured{link: l, bytes: proc.Memory()}
+			if l.config.Memory.Call > 0 {
+				m.call = proc.CallMemory()
 			}
+			l.inbox.put(m)
 		case <-endC:
 			return
 		}

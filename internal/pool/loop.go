@@ -48,9 +48,9 @@ type (
 		id  uint64
 		err error
 	}
-	measured struct { // a link: its worker holds so much memory
+	measured struct { // a link: its worker holds so much memory, and its call so much
 		*link
-		bytes int64
+		bytes, call int64
 	}
 	stopped  struct{ level Level }
 	killTime struct{}           // the running calls have had their time to end
@@ -83,7 +83,6 @@ type loop struct {
 	suspended time.Time    // since when, zero if it is not
 	awaiting  []chan error // answered when all workers have said hello
 	noRoomFor error        // why there was no room for one more worker, last
-	busy      int          // workers that run a call, as the gate was told
 	failed    error        // why the pool has failed
 	timer     *time.Timer
 }
@@ -454,21 +453,10 @@ func sooner(a, b time.Time) time.Time {
 // send sends chunks as long as the plan has any, and the gate admits them. It returns
 // when the gate should be asked again.
 func (l *loop) send(now time.Time) (again time.Time) {
-	gate := l.config.Gate
-	if gate != nil {
-		if busy := l.plan.busy(); busy != l.busy {
-			l.busy = busy
-			gate.Ended(busy)
-		}
-	}
 	for {
-		if gate != nil {
-			if !l.plan.canSend(now) {
-				return time.Time{}
-			}
-			if ok, again := gate.Admit(now, l.busy); !ok {
-				return again
-			}
+		ok, again := l.admit(now)
+		if !ok {
+			return again
 		}
 		c, ok := l.plan.next(now, l.unwanted)
 		if !ok {
@@ -482,8 +470,21 @@ func (l *loop) send(now time.Time) (again time.Time) {
 		if l.plan.slots[c.slot].calls == len(c.calls) {
 			l.tellBegun(c.slot)
 		}
-		l.busy = l.plan.busy()
 	}
+}
+
+// admit asks the gate, if there is one, whether a chunk may be sent.
+func (l *loop) admit(now time.Time) (ok bool, again time.Time) {
+	gate := l.config.Gate
+	if gate == nil {
+		return true, time.Time{}
+	}
+	busy := l.plan.busy()
+	if !l.plan.canSend(now) {
+		gate.Ended(busy)
+		return false, time.Time{}
+	}
+	return gate.Admit(now, busy)
 }
 
 // unwanted gives a call its result that its job does not want any more.
@@ -563,10 +564,10 @@ func (l *loop) measured(m measured) {
 	}
 	limit := l.config.Memory
 	switch s := &l.plan.slots[m.slot]; {
+	case limit.Call > 0 && m.call > limit.Call && s.calls > 0:
+		s.condemned = s.head().id
+		m.link.fail(&MemoryError{m.call, limit.Call})
 	case limit.Hard > 0 && m.bytes > limit.Hard:
-		if f := s.head(); f != nil {
-			s.condemned = f.id
-		}
 		m.link.fail(&MemoryError{m.bytes, limit.Hard})
 	case limit.Soft > 0 && m.bytes > limit.Soft && s.state == slotReady:
 		l.retireSlot(m.slot)

@@ -43,6 +43,8 @@ type Process interface {
 	// Memory is how many bytes of memory the worker holds at present (resident), or
 	// 0 if that cannot be told.
 	Memory() int64
+	// CallMemory is how many bytes the running call holds, as far as that can be told.
+	CallMemory() int64
 	// Recording is read once after Wait: what the worker had done and not yet said.
 	Recording() Recording
 }
@@ -212,13 +214,10 @@ type Config struct {
 	// 0 means half a second.
 	Grace time.Duration
 	// Memory limits workers, in bytes; 0 is no limit. One that has more than Soft is
-	// replaced once its call has ended, one that has more than Hard is ended. With PerCall
-	// Hard is a limit of what the call has started, if it runs commands, and the call is
-	// OutOfMemory.
-	Memory struct {
-		Soft, Hard int64
-		PerCall    bool
-	}
+	// replaced once its call has ended, one that has more than Hard is ended. If what a
+	// call holds (Process.CallMemory) is more than Call, its worker is ended with all that
+	// it has started, and the call is OutOfMemory.
+	Memory struct{ Soft, Hard, Call int64 }
 	// Gate decides when calls may begin; nil lets them begin when a worker has room. With
 	// a gate chunks have one call.
 	Gate Gate
@@ -243,7 +242,7 @@ type Gate interface {
 	// Admit asks whether one more call may begin while so many run. If it may, it is taken
 	// to begin. If not, when to ask again, or zero: then Pool.Wake asks.
 	Admit(now time.Time, running int) (ok bool, again time.Time)
-	// Ended tells how many calls run after some have ended.
+	// Ended tells how many calls run, when there is nothing to begin.
 	Ended(running int)
 }
 
@@ -258,7 +257,7 @@ const (
 	WorkerDied       // its worker ended while it ran; Err is a *WorkerDiedError
 	Cancelled        // it was given up, before it began or while it ran
 	TimedOut         // it reached a limit of its time; Err is a *LimitError
-	OutOfMemory      // it had more memory than it may; Err is a *MemoryError (Memory.PerCall)
+	OutOfMemory      // it had more memory than it may; Err is a *MemoryError
 	Skipped          // its source said that it need not be run: ErrSkip
 )
 
@@ -337,7 +336,7 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("call %d ran longer than its limit of %v, and ended when it was asked to", e.Seq, e.Limit)
 }
 
-// MemoryError is why a worker was ended that took too much memory.
+// MemoryError is why a worker was ended that took too much memory, or whose call did.
 type MemoryError struct{ Bytes, Limit int64 }
 
 func (e *MemoryError) Error() string {

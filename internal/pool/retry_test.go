@@ -262,9 +262,15 @@ func TestHalt(t *testing.T) {
 				return nil, nil
 			}
 			begun := time.Now()
-			noError(t, run(t, pool.Config{Workers: 2, Launcher: &inProcess{tasks: worker.Registry{"task": task}}}, pool.Job{
+			p := newPool(t, pool.Config{Workers: 2, Launcher: &inProcess{tasks: worker.Registry{"task": task}}})
+			r := submit(t, p, pool.Job{
 				Task: "task", Order: pool.Ordered, ChunkSize: 1, Total: tt.total, Consumer: c, Source: &slice{n: 10}, Halt: tt.halt,
-			}))
+			})
+			noError(t, r.Wait())
+			p.Close()
+			if r.Halted() != (tt.name != "never") {
+				t.Errorf("%s: halted: %v", tt.name, r.Halted())
+			}
 			var got []string
 			for _, r := range c.results {
 				switch {

@@ -29,6 +29,7 @@ func (l *loop) stopJob(m jobStopped) {
 
 // haltNow ends a job as its Halt says.
 func (l *loop) haltNow(j *jobPlan) {
+	j.running.halted.Store(true)
 	if j.running.job.Halt.Now {
 		l.giveUp(j.running)
 	} else {

@@ -14,6 +14,9 @@ import (
 	"gpool/internal/blackbox"
 	"gpool/internal/ipc"
 	"gpool/internal/pool"
+	"gpool/internal/session"
+
+	"golang.org/x/sys/unix"
 )
 
 // Local launches worker processes on this machine, each as the leader of a session
@@ -28,6 +31,11 @@ type Local struct {
 	// Box gives each worker a black box (package blackbox) as descriptor BoxFD, for
 	// workers that know what to do with it.
 	Box bool
+	// Nice is added to the niceness of workers, and of all that they start.
+	Nice int
+	// Commands says that the workers are ours and run commands, so that what a call holds
+	// is what its worker has started, and not the worker itself.
+	Commands bool
 }
 
 // BoxFD is the descriptor of a worker's black box.
@@ -62,7 +70,7 @@ func (l *Local) Launch(slot int) (pool.Process, error) {
 		Path: l.Path, Args: append([]string{l.Path}, l.Args...), Env: l.Env, Dir: l.Dir,
 		Stdin: in.r, Stdout: out.w, Stderr: errs.w,
 	}
-	w := &local{in: in.w, out: out.r, errs: errs.r}
+	w := &local{in: in.w, out: out.r, errs: errs.r, commands: l.Commands}
 	if l.Box {
 		box, file, err := blackbox.New()
 		if err != nil {
@@ -81,7 +89,28 @@ func (l *Local) Launch(slot int) (pool.Process, error) {
 	in.r.Close()
 	out.w.Close()
 	errs.w.Close()
+	if err := l.renice(w.Pid()); err != nil {
+		w.Kill()
+		_ = w.Frames().CloseWrite()
+		out.r.Close()
+		errs.r.Close()
+		_ = w.Wait()
+		w.closeBox()
+		return nil, fmt.Errorf("start worker %d: %w", slot, err)
+	}
 	return w, nil
+}
+
+// renice makes a new worker nicer, before it has heard of a call. It reaches the group,
+// which is the worker alone so far, with all of its threads; what these make inherits it.
+func (l *Local) renice(pid int) error {
+	if l.Nice == 0 {
+		return nil
+	}
+	if err := unix.Setpriority(unix.PRIO_PGRP, pid, niceness()+l.Nice); err != nil {
+		return fmt.Errorf("make it nicer by %d: %w", l.Nice, err)
+	}
+	return nil
 }
 
 type pipe struct{ r, w *os.File }
@@ -114,6 +143,7 @@ type local struct {
 	*Leader
 	in, out, errs *os.File
 	box           *blackbox.Box // nil without
+	commands      bool
 }
 
 func (p *local) Stderr() io.Reader   { return closing{p.errs} }
@@ -136,6 +166,21 @@ func (p *local) Memory() int64 {
 		return 0
 	}
 	return resident(p.Pid())
+}
+
+// CallMemory is what the process and all that it has started hold; of one that runs
+// commands, what these hold.
+func (p *local) CallMemory() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gone {
+		return 0
+	}
+	all := session.Memory(p.Pid())
+	if p.commands {
+		all -= resident(p.Pid())
+	}
+	return max(0, all)
 }
 
 // Recording reads the black box, once.

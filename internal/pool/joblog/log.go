@@ -1,0 +1,254 @@
+package joblog
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Log is a log that is being written. One goroutine. While it is open it is locked against other runs,
+// unless its file system knows no locks. It owns its descriptor, which no child inherits.
+type Log struct {
+	path string
+	file file
+	end  int64 // where the last row ends
+	cuts bool  // a torn row can be cut off
+	torn bool  // one could not be: what is written now would be glued to it
+	buf  []byte
+}
+
+// file is what a log needs of an os.File that was opened to append.
+type file interface {
+	io.WriteCloser
+	Stat() (fs.FileInfo, error)
+	Truncate(size int64) error
+}
+
+// Create begins a log at path; what is there is thrown away. A path "+FILE" keeps it, which must
+// be a log then, and writes behind it. A path that is no regular file, such as a FIFO, is just written to;
+// a FIFO waits for its reader. The error names the path.
+func Create(path string) (*Log, error) {
+	path, keep := strings.CutPrefix(path, "+")
+	f, special, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	log := &Log{path: path, file: f, cuts: !special}
+	switch {
+	case special:
+		err = log.start()
+	case keep:
+		err = log.follow(f)
+	default:
+		err = log.cut(0)
+	}
+	return finish(log, err)
+}
+
+// Resume opens the log at path to write behind what is there, and reads what of it a run need not do
+// again. A file that is not there begins a new log. "+FILE" is the same as FILE. The error names
+// the path, and leaves the file as it was. It reads about a million rows in a second.
+func Resume(path string, mode Mode) (*Log, *History, error) {
+	path, _ = strings.CutPrefix(path, "+")
+	f, special, err := open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	log := &Log{path: path, file: f, cuts: !special}
+	var h *History
+	if special {
+		err = fmt.Errorf("resume from %s: it is no regular file, and only such a one can be read again; name the joblog of the earlier run", path)
+	} else {
+		h, err = log.resume(f, mode)
+	}
+	if log, err = finish(log, err); err != nil {
+		return nil, nil, err
+	}
+	return log, h, nil
+}
+
+// finish gives a log up that could not be opened.
+func finish(log *Log, err error) (*Log, error) {
+	if err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	return log, nil
+}
+
+// resume reads the log and makes it ready for more.
+func (l *Log) resume(f *os.File, mode Mode) (*History, error) {
+	size, err := l.size()
+	if err != nil {
+		return nil, err
+	}
+	h, end, err := read(f, size, mode)
+	if err != nil {
+		return nil, fmt.Errorf("resume from %s: %w; name the joblog of the earlier run, or go without --resume", l.path, err)
+	}
+	return h, l.cut(end)
+}
+
+// follow makes a log ready for more without reading it.
+func (l *Log) follow(f *os.File) error {
+	size, err := l.size()
+	if err != nil {
+		return err
+	}
+	end, err := readHeader(f, size)
+	if err != nil {
+		return fmt.Errorf("append to the joblog %s: %w; name another file", l.path, err)
+	}
+	if end > 0 {
+		if end, err = lastLineEnd(f, size); err != nil {
+			return fmt.Errorf("read the end of the joblog %s: %w", l.path, err)
+		}
+	}
+	return l.cut(end)
+}
+
+// cut makes the log end at end, where a whole line ends, and writes the header if nothing is left.
+func (l *Log) cut(end int64) error {
+	size, err := l.size()
+	if err != nil {
+		return err
+	}
+	if size > end {
+		if err := l.file.Truncate(end); err != nil {
+			return fmt.Errorf("cut the joblog %s to %d bytes: %w", l.path, end, err)
+		}
+	}
+	l.end = end
+	if end == 0 {
+		return l.start()
+	}
+	return nil
+}
+
+func (l *Log) start() error { return l.put([]byte(header)) }
+
+func (l *Log) size() (int64, error) {
+	info, err := l.file.Stat()
+	if err != nil {
+		return 0, fmt.Errorf("look at the joblog %s: %w", l.path, err)
+	}
+	return info.Size(), nil
+}
+
+// Write appends a row, in one system call. After an error, such as that of a full disk, the log ends with
+// the last whole row again if that is possible; else every further Write is refused.
+func (l *Log) Write(r *Row) error {
+	l.buf = r.Append(l.buf[:0])
+	return l.put(l.buf)
+}
+
+func (l *Log) put(line []byte) error {
+	if l.torn {
+		return fmt.Errorf("write the joblog %s: its last row is torn, and what came after it would be lost", l.path)
+	}
+	n, err := l.file.Write(line)
+	if err == nil {
+		l.end += int64(n)
+		return nil
+	}
+	if n > 0 {
+		l.torn = !l.mend(int64(n))
+	}
+	return fmt.Errorf("write the joblog %s: %w; without it a resumed run would do again what is done, so make room or name another file",
+		l.path, reason(err))
+}
+
+// mend cuts off the first n bytes of a row, and reports whether it could. It does not if somebody else
+// has written to the file, and has not respected the lock: that may be rows.
+func (l *Log) mend(n int64) bool {
+	if !l.cuts {
+		return false
+	}
+	size, err := l.size()
+	return err == nil && size == l.end+n && l.file.Truncate(l.end) == nil
+}
+
+// Close ends the log, and lets other runs have it.
+func (l *Log) Close() error {
+	if err := l.file.Close(); err != nil {
+		return fmt.Errorf("close the joblog %s: %w", l.path, err)
+	}
+	return nil
+}
+
+// open opens the file of a log, which is made if it is not there, and changes nothing in it. A regular
+// file is locked before anybody looks at it; special says that it is none.
+func open(path string) (f *os.File, special bool, err error) {
+	switch path {
+	case "":
+		return nil, false, errors.New("open the joblog: its name is empty; name a file")
+	case "-":
+		return nil, false, errors.New(`open the joblog "-": stdout is for results; name a file, or ./- for a file of that name`)
+	}
+	flags := os.O_RDWR | os.O_CREATE
+	info, err := os.Stat(path)
+	if err == nil {
+		if info.IsDir() {
+			return nil, false, fmt.Errorf("open the joblog %s: it is a directory; name a file", path)
+		}
+		if special = !info.Mode().IsRegular(); special {
+			flags = os.O_WRONLY // to read as well would keep a FIFO from telling that its reader is gone
+		}
+	}
+	if f, err = os.OpenFile(path, flags|os.O_APPEND, 0o666); err != nil {
+		return nil, false, fmt.Errorf("open the joblog %s: %w", path, reason(err))
+	}
+	if special {
+		return f, true, nil
+	}
+	if err := claim(f, path); err != nil {
+		return nil, false, errors.Join(err, f.Close())
+	}
+	return f, false, nil
+}
+
+// claim makes sure that nobody else writes to a regular file, this process included.
+func claim(f *os.File, path string) error {
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("look at the joblog %s: %w", path, err)
+	}
+	for _, output := range [...]*os.File{os.Stdout, os.Stderr} {
+		if other, err := output.Stat(); err == nil && os.SameFile(info, other) {
+			return fmt.Errorf("open the joblog %s: gpool's own output goes there; name another file", path)
+		}
+	}
+	if err := lock(f); errors.Is(err, unix.EWOULDBLOCK) {
+		return fmt.Errorf("open the joblog %s: another run is writing to it; wait for its end, or give each run a joblog of its own", path)
+	} else if err != nil {
+		return fmt.Errorf("lock the joblog %s: %w", path, err)
+	}
+	return nil
+}
+
+// lock locks the file until it is closed, or fails at once. Some file systems of networks and of user
+// space have no locks: a log there is used without.
+func lock(f *os.File) error {
+	err := error(unix.EINTR)
+	for err == unix.EINTR {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if slices.Contains([]error{unix.ENOTSUP, unix.EOPNOTSUPP, unix.ENOSYS, unix.ENOLCK}, err) {
+		return nil
+	}
+	return err
+}
+
+// reason takes the part of an error that the message around it has not said already.
+func reason(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
