@@ -36,8 +36,8 @@ var rooms = map[string]room{
 	},
 	"cmd/gpool": {
 		ours: []string{".", "internal/command", "internal/input", "internal/ipc", "internal/pool",
-			"internal/pool/launch", "internal/pool/report", "internal/shelf", "internal/value"},
-		theirs: []string{"github.com/spf13/cobra", "golang.org/x/term"},
+			"internal/pool/admit", "internal/pool/joblog", "internal/pool/launch", "internal/pool/report", "internal/shelf", "internal/value"},
+		theirs: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 		why:    "the command is a customer: it decides nothing that a pool could decide, and reaches the worker through package gpool only",
 	},
 	"examples/tasks": {
@@ -88,9 +88,17 @@ var rooms = map[string]room{
 		why:    "an annex of the pool imports the pool, the frames and what ends processes",
 	},
 	"internal/pool/report": {
-		ours:   []string{"internal/pool", "internal/ipc"},
-		theirs: []string{"github.com/schollz/progressbar/v3", "golang.org/x/term"},
-		why:    "an annex of the pool looks on by events; only this one draws",
+		ours:   []string{"internal/ipc"},
+		theirs: []string{"github.com/schollz/progressbar/v3", "golang.org/x/sys", "golang.org/x/term"},
+		why:    "it tells of calls in words of its own, and knows neither the pool nor what calls do; only this one draws",
+	},
+	"internal/pool/joblog": {
+		theirs: []string{"golang.org/x/sys"},
+		why:    "it knows rows and what is done, and nothing of pools",
+	},
+	"internal/pool/admit": {
+		theirs: []string{"golang.org/x/sys"},
+		why:    "it knows the machine and make, and is a pool.Gate without importing the pool",
 	},
 	"internal/worker": {
 		ours:   []string{"internal/ipc", "internal/command", "internal/session", "internal/blackbox"},

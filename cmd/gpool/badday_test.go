@@ -29,6 +29,8 @@ type day struct {
 	mark string
 	dir  string
 	out  bytes.Buffer
+
+	stdout *os.File // where a test reads it by itself
 }
 
 // newDay makes a gpool with the arguments, in an empty directory.
@@ -70,6 +72,16 @@ func (d *day) left() (pids []int) {
 	return pids
 }
 
+// leftNames are the command lines of what is left.
+func (d *day) leftNames() (names []string) {
+	for _, pid := range d.left() {
+		line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		names = append(names, strings.ReplaceAll(string(line), "\x00", " ")+" "+string(stat))
+	}
+	return names
+}
+
 // nothingLeft fails if a process with the mark lives longer than the limit. A look
 // takes its time too, so the last process counts as gone when the look that did not
 // find it began.
@@ -97,7 +109,7 @@ func (d *day) until(what string, ok func() bool) time.Duration {
 	from := time.Now()
 	for !ok() {
 		if time.Since(from) > 20*time.Second {
-			d.t.Fatalf("waited 20 s for %s; stderr: %s", what, d.said())
+			d.t.Fatalf("waited 20 s for %s; processes: %q; stderr: %s", what, d.leftNames(), d.said())
 		}
 		time.Sleep(2 * time.Millisecond)
 	}

@@ -51,17 +51,28 @@ func (r *run) jobserver(p *printer) *admit.Auth {
 	if r.opts.jobs.given() {
 		return nil
 	}
-	auth, err := admit.ParseMakeFlags(os.Getenv("MAKEFLAGS"))
-	if auth != nil && err == nil {
+	flags := os.Getenv(makeFlags)
+	auth, err := admit.ParseMakeFlags(flags)
+	if auth == nil && err == nil {
+		return nil
+	}
+	if err == nil {
 		err = auth.Check()
+	}
+	if err == nil {
+		flags, err = auth.Lift(flags)
 	}
 	if err != nil {
 		p.say("%v; the run goes on with one worker", err)
 		r.workers = 1
 		return nil
 	}
+	_ = os.Setenv(makeFlags, flags) // a make among the commands is a client, too
 	return auth
 }
+
+// makeFlags is where make says where its jobserver is.
+const makeFlags = "MAKEFLAGS"
 
 // self is the program that runs, also after an upgrade has replaced it on the disk.
 func self() string {

@@ -20,9 +20,10 @@ type ledger struct {
 	run       *run
 	printer   *printer
 	sinks     []report.Sink
-	held      *held        // of the call whose output comes, if that is known already
-	log       *joblog.Log  // nil without
-	rows      []joblog.Row // of calls that are printed and not logged
+	held      *held           // of the call whose output comes, if that is known already
+	log       *joblog.Log     // nil without
+	rows      []joblog.Row    // of calls that are printed and not logged
+	early     map[uint64]bool // calls that are in the log, and whose turn has not come
 	totals    report.Totals
 	elsewhere int64 // calls of other parts
 	exits     exitCodes
@@ -30,7 +31,7 @@ type ledger struct {
 }
 
 func newLedger(r *run, p *printer) *ledger {
-	return &ledger{run: r, printer: p, log: r.log, exits: exitCodes{how: r.opts.exitCode}}
+	return &ledger{run: r, printer: p, log: r.log, early: map[uint64]bool{}, exits: exitCodes{how: r.opts.exitCode}}
 }
 
 // held is how a call ended, in both vocabularies.
@@ -87,10 +88,29 @@ func (l *ledger) Result(r *pool.Result) error {
 			return err
 		}
 	}
-	if l.log != nil {
+	if l.log != nil && !l.early[r.Call.Seq] {
 		l.book(h.rec)
 	}
+	delete(l.early, r.Call.Seq)
 	return nil
+}
+
+// silent is pool.Job.Silent: nothing of this call will ever be printed, so the log need
+// not wait until it is its turn.
+func (l *ledger) silent(r *pool.Result) {
+	h := l.of(r)
+	l.held = nil
+	if h.end.note != "" {
+		return
+	}
+	l.book(h.rec)
+	l.early[r.Call.Seq] = true
+}
+
+// bookable reports whether the log may be ahead of what is printed: if nothing else tells of
+// a call that has printed nothing.
+func (l *ledger) bookable() bool {
+	return l.log != nil && len(l.sinks) == 0 && !l.run.opts.tasks && l.run.opts.format == "raw"
 }
 
 // Flush implements pool.Consumer.

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -124,10 +125,22 @@ func (p *printer) writing(err error) error {
 
 // reason is an error as one line; what a task says may be anything.
 func reason(err error) string {
+	if limit, ok := errors.AsType[*pool.LimitError](err); ok {
+		return limitReason(limit)
+	}
 	if _, ok := errors.AsType[*pool.TaskError](err); ok {
 		return printable(err.Error())
 	}
 	return err.Error()
+}
+
+// limitReason leaves out which call it is: that is said before it.
+func limitReason(e *pool.LimitError) string {
+	limit := e.Limit.Round(time.Millisecond)
+	if e.Hard {
+		return fmt.Sprintf("timed out: it did not end within %v, and was killed", limit)
+	}
+	return fmt.Sprintf("timed out: it was ended after %v", limit)
 }
 
 // list says on stderr what happened to a call.
@@ -201,10 +214,11 @@ func (p *printer) summary(t *report.Totals, stopped stop) {
 	if n := p.fewer.Load(); n > 0 {
 		p.say("the run ended with %s of %d", count(n, "worker"), p.run.workers)
 	}
+	_, said := p.form.(*folded) // with the failures, at the end of the output
 	wrong := t.Failed+t.Flaky+t.Cancelled+t.NotRun > 0
 	how := p.run.opts.summary
 	switch {
-	case how == "never":
+	case how == "never" || said:
 	case how == "always" || wrong || p.run.reports() || isTerminal(p.run.stdio.err):
 		p.say("%s", t.Line())
 	}

@@ -274,8 +274,8 @@ func (r *run) runPool(ledger *ledger, story *story, screen *screen) (stopped sto
 		err = running.Wait()
 		ledger.halted = running.Halted()
 	}
-	if err != nil {
-		p.Stop(pool.Kill) // nothing of a run that has failed is left behind
+	if err != nil || signals.ending.Load() || ledger.halted && r.opts.halt.Now {
+		p.Stop(pool.Kill) // nothing of a run that did not end by itself is left behind
 	}
 	story.stop()
 	p.Close()
@@ -299,6 +299,9 @@ func (r *run) job(ledger *ledger, screen *screen) pool.Job {
 		Retry: r.retry(), Limits: o.limits(), Halt: o.halt,
 	}
 	j.Task, j.Common = r.work.job()
+	if ledger.bookable() {
+		j.Silent = ledger.silent
+	}
 	if o.unordered {
 		j.Order = pool.Unordered
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,6 +22,7 @@ type signals struct {
 	quitC  chan struct{}
 	doneC  chan struct{}
 	sayC   chan string // to the goroutine that may wait for a terminal nobody reads
+	ending atomic.Bool // the run is being ended from outside
 
 	// Of the goroutine, and read by others once doneC is closed.
 	stopped stop
@@ -89,6 +91,7 @@ func (w *signals) watch() {
 		case <-lateC:
 			if w.stopped.signal == 0 {
 				w.stopped.late = true
+				w.ending.Store(true)
 				w.say(fmt.Sprintf("the time of the run is up (--run-timeout %v): the calls that run are ended", w.opts.runTimeout))
 				w.terminate(w.opts.killAfter())
 			}
@@ -114,6 +117,7 @@ func (w *signals) take(sig syscall.Signal) {
 		w.suspend()
 	case w.stopped == stop{}:
 		w.stopped.signal = sig
+		w.ending.Store(true)
 		w.pool.Stop(pool.Drain)
 		finish := w.opts.finishAfter()
 		w.graceC = time.After(w.opts.untilTerm())

@@ -19,6 +19,7 @@ const (
 	creditStep  = 256 << 10
 	shelfMemory = 8 << 20 // output that must wait, before it goes to disk
 	eventsAhead = 4096    // events that a slow listener may have before it
+	toldMost    = 1 << 10 // bytes of a value that an event carries
 )
 
 // Running is a job that was handed in.
@@ -194,12 +195,22 @@ func (d *deliverer) deliver(m *delivery) {
 	delete(d.entries, seq)
 	e.result = m.result
 	d.order.finished(e)
+	d.silent(e)
 	for e := d.order.next(); e != nil; e = d.order.next() {
 		d.replay(e)
 		d.result(&e.result)
 	}
 	if e := d.entries[d.order.turn]; e != nil && !d.job.Hold { // it runs, and now it is its turn
 		d.replay(e)
+	}
+}
+
+// silent tells of a call that has nothing to wait for but its turn.
+func (d *deliverer) silent(e *entry) {
+	r := &e.result
+	if d.job.Silent != nil && d.order.waits(e.call.Seq) && d.failed == nil &&
+		r.Kind == Succeeded && e.pieces == nil && r.Printed == (Printed{}) && r.Earlier == nil {
+		d.job.Silent(r)
 	}
 }
 
@@ -266,7 +277,9 @@ func (d *deliverer) result(r *Result) {
 	}
 	if d.pool.config.CallEvents {
 		told := *r
-		told.Value = nil
+		if len(told.Value) > toldMost {
+			told.Value = nil
+		}
 		d.told = append(d.told, Event{Kind: CallFinished, Time: r.Start.Add(r.Elapsed), Slot: r.Slot, Pid: r.Pid, Result: &told})
 	}
 }

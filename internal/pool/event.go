@@ -30,7 +30,7 @@ type Event struct {
 	Pid     int
 	Workers int
 	Err     error
-	Result  *Result    // without its value
+	Result  *Result    // without its value, if that is large
 	Hello   *ipc.Hello // of WorkerStarted
 	Call    *Call      // of CallStarted; not to be changed
 	Attempt int

@@ -59,6 +59,9 @@ func (o *order) finished(e *entry) {
 	}
 }
 
+// waits reports whether a finished call cannot be printed yet, since others come before.
+func (o *order) waits(seq uint64) bool { return o.turn != 0 && seq != o.turn }
+
 // next returns the next finished call to print, until there is none.
 func (o *order) next() *entry {
 	if o.sorted {

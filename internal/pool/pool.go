@@ -168,6 +168,10 @@ type Job struct {
 	// Dropped is told, by the loop, of calls that the source handed out when the job had
 	// ended: they have no result. It must not wait. nil is told nothing.
 	Dropped func([]Call)
+	// Silent is told, on the goroutine of the consumer, of a call that has succeeded at once
+	// and printed nothing, and whose turn has not come: a log need not wait for it. Its
+	// result is handed over later as all are.
+	Silent func(*Result)
 	// Done is called once, on the goroutine of the consumer, when every result was
 	// handed over or given up, with what Running.Wait returns.
 	Done func(error)

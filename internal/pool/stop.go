@@ -209,11 +209,12 @@ func (l *loop) retire() bool {
 			continue
 		}
 		none = false
-		if l.level >= Terminate {
+		leaving := l.plan.slots[slot].state == slotLeaving
+		l.plan.slots[slot].state = slotLeaving
+		switch {
+		case l.level >= Terminate: // it must not leave by itself first: what it leaves behind would stay
 			k.kill()
-		}
-		if l.plan.slots[slot].state != slotLeaving {
-			l.plan.slots[slot].state = slotLeaving
+		case !leaving:
 			k.leave()
 		}
 	}

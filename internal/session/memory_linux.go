@@ -9,10 +9,10 @@ import (
 
 // Memory returns the resident bytes of the worker leader and of everything it has started, 0 if
 // that is not known. Pages that processes share count for each of them. Children are found by
-// the kernel's own lists where it keeps them, which costs some 15 microseconds for each process
-// of the tree; these do not have what has lost its parent. Else the whole table of processes is
-// searched for the session, about 10 microseconds for each process of the machine. So it is for
-// looking now and then. May be called at any time, also for a worker that is gone.
+// the kernel's own lists where it keeps them, at the cost of a few files for each process of the
+// tree; these do not have what has lost its parent. Else the whole table of processes is searched
+// for the session, 1 to 3 microseconds for each process of the machine (see BenchmarkMemory). So
+// it is for looking now and then. Any goroutine may ask, also for a worker that is gone.
 func Memory(leader int) int64 {
 	if leader <= 0 {
 		return 0

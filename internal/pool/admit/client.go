@@ -150,6 +150,7 @@ func (a *Admission) listen(c *client) {
 		why = errors.New(state.String())
 	}
 	a.tell(fmt.Sprintf("the keeper of make's tokens has ended (%v); calls run one at a time now", why))
+	a.wake()
 }
 
 // book reads reports until their end and returns what the keeper says of it, nil if nothing.

@@ -63,7 +63,7 @@ func (l *ledger) reported(report byte) (wake bool, err error) {
 	case report == reportReturned && l.open > 0 && l.held > 0:
 		l.open--
 		l.held--
-	case report == reportDropped && l.open > 0:
+	case report == reportDropped && l.open > 0 && l.held < l.target+l.open:
 		l.open--
 	default:
 		return false, fmt.Errorf("it reported %q out of turn", report)

@@ -181,8 +181,12 @@ func checkPipe(fd, direction int) string {
 // on, and returns the MAKEFLAGS that name the new ones, for the environment of workers: so a make
 // that a command runs is a client of the same jobserver. The new descriptors stay open in every
 // process that is started from now on; the old ones in none. A named pipe needs nothing of the
-// kind, and flags come back as they are. To be called before Open, and once.
+// kind, and flags come back as they are. To be called before Open, and once. The error is that
+// of Check.
 func (a *Auth) Lift(flags string) (string, error) {
+	if err := a.Check(); err != nil {
+		return "", err
+	}
 	if a.Path != "" {
 		return flags, nil
 	}

@@ -1,9 +1,9 @@
 package admit
 
 // perWorker is how many processes and threads one worker and its command take. Measured on Linux
-// with 4 to 64 workers: the worker is 6 to 9 threads of the Go runtime, more with more CPUs, and
-// its command is one process; a shell between them is another.
-const perWorker = 12
+// with 4 and 64 workers on 2 CPUs: a worker is 5 to 6 threads of the Go runtime, and its command
+// a shell and one process in it. With more CPUs the runtime takes a few more.
+const perWorker = 10
 
 // ownThreads is what the parent may still start for itself.
 const ownThreads = 16

@@ -7,9 +7,12 @@
 // # What is done
 //
 // Rows that gpool wrote count by content: a command that was done k times is done for the first k calls
-// that have it. So lines of the input may be moved, added and removed between runs. Rows of other programs
-// count by position, as these programs mean them: the call with the same Seq is done. If it is
-// another command now, the caller is told, so that it can warn; words are compared, not quoting.
+// that have it. So lines of the input may be moved, added and removed between runs. Of equal calls, one that
+// failed under its own Seq is run again, and not another one.
+//
+// Rows of other programs count by position, as these programs mean them: the call with the same Seq is
+// done. If it is another command now, the caller is told, so that it can warn; words are compared, not
+// their quoting.
 //
 // # Who wrote a row
 //
@@ -26,9 +29,11 @@
 //
 // # Bad days
 //
-// A row is one write to the end of the file. What a full disk leaves of it is cut off again. A last line without its
-// newline was torn by a crash: it counts for nothing, and is cut off before more is written. Lines in the
-// middle that are no rows count for nothing and are counted. So a bad log makes calls run again; none is
-// lost. The rows of one program that crashed can be glued to those of another that does not cut
-// them off: such a row has a wrong command, and counts by content for nothing.
+// A row is one write to the end of the file. What a full disk leaves of it is cut off again. A last line
+// without its newline was torn by a crash: it counts for nothing, and is cut off before more is written. Lines
+// in the middle that are no rows count for nothing, and are counted.
+//
+// Other programs write behind a torn row, and glue their own to it. As a row of gpool's that has a wrong
+// command, and both calls are run again. As one of theirs it may have the Seq of another call, which is
+// then not run: their own resume errs there as well.
 package joblog

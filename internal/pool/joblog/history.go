@@ -19,7 +19,7 @@ const (
 
 // History is what a log says is done. One goroutine. Nil is the history of a new log.
 //
-// It takes some 40 bytes of memory for each different command of gpool's, and some 50 for each number
+// It takes some 40 bytes of memory for each different command of gpool's, and some 70 for each number
 // of another program's, however long the commands are.
 type History struct {
 	Rows      int   // whole rows, of any program

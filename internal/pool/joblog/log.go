@@ -35,7 +35,11 @@ type file interface {
 // a FIFO waits for its reader. The error names the path.
 func Create(path string) (*Log, error) {
 	path, keep := strings.CutPrefix(path, "+")
-	f, special, err := open(path)
+	special, err := look(path)
+	if err != nil {
+		return nil, err
+	}
+	f, err := open(path, special)
 	if err != nil {
 		return nil, err
 	}
@@ -56,17 +60,19 @@ func Create(path string) (*Log, error) {
 // the path, and leaves the file as it was. It reads about a million rows in a second.
 func Resume(path string, mode Mode) (*Log, *History, error) {
 	path, _ = strings.CutPrefix(path, "+")
-	f, special, err := open(path)
+	special, err := look(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	log := &Log{path: path, file: f, cuts: !special}
-	var h *History
 	if special {
-		err = fmt.Errorf("resume from %s: it is no regular file, and only such a one can be read again; name the joblog of the earlier run", path)
-	} else {
-		h, err = log.resume(f, mode)
+		return nil, nil, fmt.Errorf("resume from %s: only a regular file can be read again; name the joblog of the earlier run", path)
 	}
+	f, err := open(path, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	log := &Log{path: path, file: f, cuts: true}
+	h, err := log.resume(f, mode)
 	if log, err = finish(log, err); err != nil {
 		return nil, nil, err
 	}
@@ -159,8 +165,7 @@ func (l *Log) put(line []byte) error {
 	if n > 0 {
 		l.torn = !l.mend(int64(n))
 	}
-	return fmt.Errorf("write the joblog %s: %w; without it a resumed run would do again what is done, so make room or name another file",
-		l.path, reason(err))
+	return fmt.Errorf("write the joblog %s: %w; without a row its call would be run again on resume", l.path, reason(err))
 }
 
 // mend cuts off the first n bytes of a row, and reports whether it could. It does not if somebody else
@@ -181,35 +186,42 @@ func (l *Log) Close() error {
 	return nil
 }
 
-// open opens the file of a log, which is made if it is not there, and changes nothing in it. A regular
-// file is locked before anybody looks at it; special says that it is none.
-func open(path string) (f *os.File, special bool, err error) {
+// look refuses what can be no log by its name or kind. special says that it is there and is no regular file.
+func look(path string) (special bool, err error) {
 	switch path {
 	case "":
-		return nil, false, errors.New("open the joblog: its name is empty; name a file")
+		return false, errors.New("open the joblog: its name is empty; name a file")
 	case "-":
-		return nil, false, errors.New(`open the joblog "-": stdout is for results; name a file, or ./- for a file of that name`)
+		return false, errors.New(`open the joblog "-": stdout is for results; name a file, or ./- for a file of that name`)
 	}
-	flags := os.O_RDWR | os.O_CREATE
 	info, err := os.Stat(path)
-	if err == nil {
-		if info.IsDir() {
-			return nil, false, fmt.Errorf("open the joblog %s: it is a directory; name a file", path)
-		}
-		if special = !info.Mode().IsRegular(); special {
-			flags = os.O_WRONLY // to read as well would keep a FIFO from telling that its reader is gone
-		}
+	if err != nil {
+		return false, nil // to open it makes it, or says what is wrong
 	}
-	if f, err = os.OpenFile(path, flags|os.O_APPEND, 0o666); err != nil {
-		return nil, false, fmt.Errorf("open the joblog %s: %w", path, reason(err))
+	if info.IsDir() {
+		return false, fmt.Errorf("open the joblog %s: it is a directory; name a file", path)
+	}
+	return !info.Mode().IsRegular(), nil
+}
+
+// open opens the file of a log, which is made if it is not there, and changes nothing in it. A regular
+// file is locked before anybody reads it.
+func open(path string, special bool) (*os.File, error) {
+	flags := os.O_RDWR | os.O_CREATE
+	if special {
+		flags = os.O_WRONLY // to read as well would keep a FIFO from telling that its reader is gone
+	}
+	f, err := os.OpenFile(path, flags|os.O_APPEND, 0o666)
+	if err != nil {
+		return nil, fmt.Errorf("open the joblog %s: %w", path, reason(err))
 	}
 	if special {
-		return f, true, nil
+		return f, nil
 	}
 	if err := claim(f, path); err != nil {
-		return nil, false, errors.Join(err, f.Close())
+		return nil, errors.Join(err, f.Close())
 	}
-	return f, false, nil
+	return f, nil
 }
 
 // claim makes sure that nobody else writes to a regular file, this process included.
@@ -224,7 +236,7 @@ func claim(f *os.File, path string) error {
 		}
 	}
 	if err := lock(f); errors.Is(err, unix.EWOULDBLOCK) {
-		return fmt.Errorf("open the joblog %s: another run is writing to it; wait for its end, or give each run a joblog of its own", path)
+		return fmt.Errorf("open the joblog %s: another run is writing to it; wait for its end, or name another file", path)
 	} else if err != nil {
 		return fmt.Errorf("lock the joblog %s: %w", path, err)
 	}

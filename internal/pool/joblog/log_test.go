@@ -141,22 +141,18 @@ func TestPathsThatAreRefused(t *testing.T) {
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	keep, err := os.OpenFile(fifo, os.O_RDWR, 0) // so that opening it need not wait
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer keep.Close()
 	resume := func(path string) error { _, _, err := Resume(path, SkipLogged); return err }
 	start := func(path string) error { _, err := Create(path); return err }
 	for _, c := range []struct {
 		open       func(string) error
 		path, want string
 	}{
-		{start, "", "name a file"}, {start, "-", "stdout is for results"}, {start, "+-", "stdout is for results"}, {resume, "-", "stdout is for results"},
+		{start, "", "name a file"}, {start, "+", "name a file"},
+		{start, "-", "stdout is for results"}, {start, "+-", "stdout is for results"}, {resume, "-", "stdout is for results"},
 		{start, dir, "it is a directory"}, {resume, dir, "it is a directory"},
 		{start, dir + "/no/log", "no such file or directory"}, {resume, other + "/log", "not a directory"},
 		{resume, other, `no joblog: its first line is "GIF89a"`}, {start, "+" + other, `no joblog: its first line is "GIF89a"`},
-		{resume, fifo, "no regular file"}, {resume, "/dev/null", "no regular file"},
+		{resume, fifo, "only a regular file"}, {resume, "/dev/null", "only a regular file"},
 	} {
 		err := c.open(c.path)
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), strings.TrimPrefix(c.path, "+")) {
