@@ -41,7 +41,7 @@ func applyAsync[In, Out any](ctx context.Context, e *engine, f *Future[Out], t *
 		return err
 	}
 	f.watch(ctx, func() { q.job.Cancel(entry(f)) })
-	if err := q.put(f, name, payload, call.limitsOf()); err != nil {
+	if err := q.put(f, name, payload, e.limitsOf(&call), e.retryOf(&call, t.name, t.origin, false)); err != nil {
 		e.drop(payload)
 		return err
 	}

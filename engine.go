@@ -86,10 +86,22 @@ func newEngine(ctx context.Context, c *config, v *vault) (*engine, error) {
 	if err := e.hooks(c); err != nil {
 		return nil, err
 	}
+	gate, err := c.openGate()
+	if err != nil {
+		return nil, err
+	}
+	if gate != nil {
+		c.pool.Gate = gate
+	}
+	if c.hear != nil {
+		c.pool.CallEvents = true
+		c.pool.OnEvent = func(in pool.Event) { c.hear(e.publicEvent(in)) }
+	}
 	p, err := pool.New(c.pool)
 	if err != nil {
-		return nil, fmt.Errorf("gpool: %w", err)
+		return nil, fmt.Errorf("gpool: %w", errors.Join(err, gate.close()))
 	}
+	gate.opened(p)
 	e.pool = p
 	atExit.add(e)
 	e.mu.Lock() // which end waits for
@@ -159,7 +171,9 @@ func (c *config) processes() error {
 		program.Path = self.Path
 		c.pool.Tasks, c.pool.Build = taskNames(), ipc.BuildID()
 	}
-	c.pool.Launcher = program.Launcher()
+	launcher := program.Launcher()
+	launcher.Nice = c.nice
+	c.pool.Launcher = launcher
 	return nil
 }
 
@@ -345,8 +359,14 @@ func (e *engine) admit(ctx context.Context, task string, o []CallOption) (name s
 
 // refuses says which limit of a call cannot be kept here.
 func (e *engine) refuses(c *callConfig) error {
-	if e.vault != nil && c.limits.Hard > 0 {
+	switch {
+	case e.vault == nil:
+	case c.limits.Hard > 0:
 		return errHardLimit
+	case c.limits.Medians > 0:
+		return errMedianLimit
+	case c.retry.Max > 0:
+		return errRetries
 	}
 	return nil
 }

@@ -117,9 +117,10 @@ func start[In, Out any, S Items[In]](ctx context.Context, r Runner, t *Task[In, 
 	if it.window == 0 {
 		it.window = 2 * e.size() * chunk
 	}
-	s := &stream[In, Out]{Iter: it, engine: e, task: t, limits: call.limitsOf()}
+	s := &stream[In, Out]{Iter: it, engine: e, task: t}
 	running, err := e.submit(s, pool.Job{
 		Task: name, Source: s, Consumer: s, Order: order, ChunkSize: chunk, Window: it.window, Dropped: e.dropAll, Done: s.over,
+		Limits: e.limitsOf(&call), Retry: e.retryOf(&call, t.name, t.origin, true), Halt: call.halt,
 	})
 	if err != nil {
 		it.end(err)
@@ -223,7 +224,6 @@ type stream[In, Out any] struct {
 	resultsOnly
 	engine *engine
 	task   *Task[In, Out]
-	limits *pool.Limits
 }
 
 // read is the goroutine that runs the input.
@@ -260,7 +260,7 @@ var errInputGoexit = errors.New("gpool: the input of IMap ended its goroutine (r
 // push waits for room, and hands an item to the pool. It reports whether more is wanted;
 // one that is not is not lost: the input has been told before that it is over.
 func (s *stream[In, Out]) push(in *In) bool {
-	c := pool.Call{Limits: s.limits}
+	var c pool.Call
 	c.Payload, c.Err = appendCall(s.engine, nil, s.task, in)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -328,7 +328,10 @@ func (s *stream[In, Out]) over(err error) {
 		s.last = ending
 	}
 	if s.taken-s.yielded > len(s.results) && (s.last == nil || s.last == ErrPoolClosed) {
-		s.last = &cancelledError{} // not everything that was taken has a result
+		s.last = s.job.why(&cancelledError{}) // not everything that was taken has a result
+	}
+	if cut := s.job.why(&cancelledError{}); s.last == nil && s.input == inputOpen && errors.Is(cut, ErrHalted) {
+		s.last = cut
 	}
 	for _, c := range s.calls {
 		s.engine.drop(c.Payload)

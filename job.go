@@ -45,3 +45,14 @@ func (h *handle) stop(level pool.Level) {
 		r.Stop(level)
 	}
 }
+
+// why adds to the error of a call that was given up that its job was halted.
+func (h *handle) why(err error) error {
+	h.mu.Lock()
+	halted := h.running != nil && h.running.Halted()
+	h.mu.Unlock()
+	if c, is := err.(*cancelledError); is && c.cause == nil && halted {
+		return &cancelledError{ErrHalted}
+	}
+	return err
+}

@@ -128,13 +128,14 @@ func mapAsync[In, Out any](ctx context.Context, e *engine, f *Future[[]Out], t *
 		return err
 	}
 	m := &mapJob[In, Out]{
-		engine: e, task: t, future: f, policy: call.errors, limits: call.limitsOf(),
+		engine: e, task: t, future: f, policy: call.errors,
 		items: items, out: make([]Out, len(items)),
 	}
 	f.release = m.release
 	running, err := e.submit(m, pool.Job{
 		Task: name, Source: m, Consumer: m, Order: pool.Unordered,
 		ChunkSize: call.chunk, Total: len(items), Window: max(len(items), 1),
+		Limits: e.limitsOf(&call), Retry: e.retryOf(&call, t.name, t.origin, true), Halt: call.halt,
 		Claim: func(*pool.Call) bool { return f.claim() }, Dropped: e.dropAll, Done: m.over,
 	})
 	if err != nil {
@@ -154,7 +155,6 @@ type mapJob[In, Out any] struct {
 	task   *Task[In, Out]
 	future *Future[[]Out]
 	policy errorPolicy
-	limits *pool.Limits
 
 	mu    sync.Mutex
 	items []In // nil once nobody may look at them any more: the future has ended
@@ -193,7 +193,6 @@ func (m *mapJob[In, Out]) Next(_ context.Context, max int) ([]pool.Call, error) 
 		if block, err = appendCall(m.engine, block, m.task, &m.items[m.next+i]); err != nil {
 			calls[i].Err = err
 		}
-		calls[i].Limits = m.limits
 		ends[i] = len(block)
 	}
 	m.next += n
@@ -237,7 +236,7 @@ func (m *mapJob[In, Out]) Result(r *pool.Result) error {
 // take reads the result of one call; after the end its value is of no use.
 func (m *mapJob[In, Out]) take(r *pool.Result, index int) error {
 	if r.Kind != pool.Succeeded {
-		err := m.engine.errorOf(r, m.task.name, m.task.origin, index)
+		err := m.job.why(m.engine.errorOf(r, m.task.name, m.task.origin, index))
 		m.engine.drop(r.Call.Payload)
 		return err
 	}

@@ -1,6 +1,7 @@
 package gpool
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -37,17 +38,23 @@ type config struct {
 	dir          string
 	stderr       io.Writer
 	procs        int
+	nice         int
+	admit        admission
+	hear         func(Event)
 	onlyOfPools  []string // names of options that make sense with processes only
 	err          error
 }
 
 // callConfig is what a call, or a Map, was asked for.
 type callConfig struct {
-	chunk  int // 0 for the pool's choice
-	window int // 0 for the default
-	limits pool.Limits
-	errors errorPolicy
-	err    error
+	chunk   int // 0 for the pool's choice
+	window  int // 0 for the default
+	limits  pool.Limits
+	retry   pool.Retry
+	retryIf func(error) bool
+	halt    pool.Halt
+	errors  errorPolicy
+	err     error
 }
 
 // errorPolicy says which error of many Map returns.
@@ -314,10 +321,14 @@ func (c callConfig) with(options []CallOption) callConfig {
 }
 
 // limitsOf is what the calls share, or nil.
-func (c *callConfig) limitsOf() *pool.Limits {
+func (e *engine) limitsOf(c *callConfig) *pool.Limits {
 	if c.limits == (pool.Limits{}) {
 		return nil
 	}
 	l := c.limits
+	l.Grace = cmp.Or(e.grace, defaultGrace)
 	return &l
 }
+
+// defaultGrace is what stands for Grace.
+const defaultGrace = 500 * time.Millisecond

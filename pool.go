@@ -269,8 +269,11 @@ func newThreadEngine(ctx context.Context, c *config) (*engine, error) {
 	if len(c.onlyOfPools) > 0 {
 		return nil, fmt.Errorf("gpool: %s: a ThreadPool has no processes: leave the option out, or make a Pool", c.onlyOfPools[0])
 	}
-	if c.call.limits.Hard > 0 {
+	switch {
+	case c.call.limits.Hard > 0:
 		return nil, errHardLimit
+	case c.call.retry.Max > 0:
+		return nil, errRetries
 	}
 	if c.workers == 0 {
 		c.workers = min(32, runtime.GOMAXPROCS(0)+4)

@@ -51,7 +51,7 @@ func (e *engine) singles() (*queue, error) {
 }
 
 // put adds a call.
-func (q *queue) put(en entry, task string, payload []byte, limits *pool.Limits) error {
+func (q *queue) put(en entry, task string, payload []byte, limits *pool.Limits, retry *pool.Retry) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
@@ -61,7 +61,7 @@ func (q *queue) put(en entry, task string, payload []byte, limits *pool.Limits) 
 		return ErrPoolClosed
 	}
 	q.open[en] = struct{}{}
-	q.waiting = append(q.waiting, pool.Call{Task: task, Payload: payload, Item: en, Limits: limits})
+	q.waiting = append(q.waiting, pool.Call{Task: task, Payload: payload, Item: en, Limits: limits, Retry: retry})
 	q.wake()
 	return nil
 }

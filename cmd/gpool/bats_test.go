@@ -201,7 +201,7 @@ func TestTheWrapperSaysWhatGpoolCannotDo(t *testing.T) {
 		{[]string{"--keep-order", "--jobs", "none", "echo", "{}", ":::", "a"}, `none`, 2},
 		{[]string{"--keep-order", "--pipe", "cat"}, "--pipe", 2},
 	} {
-		got := runWith(t, []string{batsWrapper(t)}, nil, "", "parallel", c.args...)
+		got := runWith(t, nil, nil, "", filepath.Join(batsWrapper(t), "parallel"), c.args...)
 		if got.code != c.code || !strings.Contains(got.stderr, c.says) || (got.stderr == "") != (c.code == 0) {
 			t.Errorf("%q: %+v", c.args, got)
 		}

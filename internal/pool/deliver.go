@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -280,7 +281,7 @@ func (d *deliverer) result(r *Result) {
 		if len(told.Value) > toldMost {
 			told.Value = nil
 		}
-		d.told = append(d.told, Event{Kind: CallFinished, Time: r.Start.Add(r.Elapsed), Slot: r.Slot, Pid: r.Pid, Result: &told})
+		d.told = append(d.told, Event{Kind: CallFinished, Time: r.Start.Add(r.Elapsed), Slot: r.Slot, Pid: r.Pid, Task: cmp.Or(r.Call.Task, d.job.Task), Result: &told})
 	}
 }
 

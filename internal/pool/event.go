@@ -34,6 +34,7 @@ type Event struct {
 	Hello   *ipc.Hello // of WorkerStarted
 	Call    *Call      // of CallStarted; not to be changed
 	Attempt int
+	Task    string // of an event of a call
 }
 
 // tell is the goroutine that calls the listener. It ends when the events do.

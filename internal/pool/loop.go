@@ -209,7 +209,7 @@ func (l *loop) settle(j *jobPlan, r Result) delivery {
 		failed := r
 		j.retry(&failed, time.Now(), rand.Float64())
 		l.plan.counted.Retried++
-		l.tellCall(Event{Kind: CallRetried, Slot: r.Slot, Pid: r.Pid, Result: &failed})
+		l.tellCall(Event{Kind: CallRetried, Slot: r.Slot, Pid: r.Pid, Task: j.task(r.Call), Result: &failed})
 		return delivery{result: failed, retried: true}
 	}
 	j.settle(&r)
@@ -351,7 +351,7 @@ func (l *loop) result(k *link, a *arrival) error {
 		if i == 0 { // what others have printed would have come between their results
 			r.Printed = s.printed
 		} else {
-			l.tellCall(Event{Kind: CallStarted, Time: r.Start, Slot: r.Slot, Pid: r.Pid, Call: c, Attempt: attempt})
+			l.tellCall(Event{Kind: CallStarted, Time: r.Start, Slot: r.Slot, Pid: r.Pid, Task: j.task(c), Call: c, Attempt: attempt})
 		}
 		r.book(j, &a.outcomes[i])
 		list = append(list, l.settle(j, r))
@@ -370,7 +370,7 @@ func (l *loop) tellBegun(slot int) {
 	s := &l.plan.slots[slot]
 	if f := s.head(); f != nil && l.config.CallEvents {
 		c := f.calls[0]
-		l.tellCall(Event{Kind: CallStarted, Time: s.moved, Slot: slot + 1, Pid: s.pid, Call: &c, Attempt: f.attempt})
+		l.tellCall(Event{Kind: CallStarted, Time: s.moved, Slot: slot + 1, Pid: s.pid, Task: f.task(), Call: &c, Attempt: f.attempt})
 	}
 }
 

@@ -441,7 +441,9 @@ func (p *plan) canSend(now time.Time) bool {
 }
 
 // task is what the calls run.
-func (f *flight) task() string { return cmp.Or(f.calls[0].Task, f.job.running.job.Task) }
+func (f *flight) task() string { return f.job.task(&f.calls[0]) }
+
+func (j *jobPlan) task(c *Call) string { return cmp.Or(c.Task, j.running.job.Task) }
 
 // head returns the call that a slot's worker runs, or nil if it has none.
 func (s *slotPlan) head() *flight {

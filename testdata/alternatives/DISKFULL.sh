@@ -68,7 +68,7 @@ check() {
 		return
 	fi
 	bytes=$(wc -c <got)
-	missing=$((4 - $(tr -d X <got | grep -c 'must not be missing')))
+	missing=$((4 - $(tr -d X <got | grep -c 'must not be missing' || :)))
 	[ "$missing" -eq 0 ] && [ "$bytes" -gt 40000000 ] ||
 		fail "$1: it ends with 0, and printed $bytes bytes; $missing of 4 last lines are missing"
 }

@@ -5,15 +5,17 @@ mkdir names
 cd names
 n='
 '
+made=0
 for file in "Anna's 7\" *** single  (only \$\$\$).ogg" ' blanks at both ends ' '-n' '--version' '$(touch evil)' \
 	'`touch evil`' 'back\slash\' '{}' '{#} {.} {1}' '~' '#no comment' 'a;touch evil' 'ümläut 你好' "$(printf 'not \351 UTF-8')" \
 	"two${n}lines" "'" '"' '!x' '%s' ':::' 'a	TAB'; do
-	printf 'this is <%s>\n' "$file" >"./$file"
+	# Some systems take no name that is not UTF-8.
+	printf 'this is <%s>\n' "$file" >"./$file" && made=$((made + 1))
 done
 # Not by a pattern of the shell alone: the tool must be given all of them, in one order.
 find . -type f -print0 | LC_ALL=C sort -z >../list
 xargs -0 cat <../list >../want
-[ "$(wc -l <../want)" -eq 22 ] || fail "the files are not what they should be"
+[ "$(wc -l <../want)" -eq $((made + 1)) ] && [ "$made" -ge 20 ] || fail "the files are not what they should be"
 
 "$gpool" map -0 -j 4 -- cat <../list >../got || fail "as words: it ends with $?"
 expect "what cat prints, given words," ../want ../got

@@ -4,7 +4,8 @@
 #
 #   GPOOL   what is tested (default: gpool of the PATH)
 #   SCALE   small, or full: the sizes of the manual, which take minutes and 40 GB of disk
-#   MAXMEM  how much memory gpool may take, in MiB (default: 128)
+#   VERBOSE if it is not empty, numbers are told as well
+#   MAXMEM  how much memory gpool may take, in MiB (default: 128; 256 at full scale)
 set -eu
 gpool=${GPOOL:-gpool}
 name=$(basename "$0" .sh)
@@ -31,6 +32,13 @@ scaled() {
 	full) echo "$2" ;;
 	*) fail "SCALE is $SCALE, and can be small or full" ;;
 	esac
+}
+
+# small MIB WHAT fails if gpool has taken more memory than it may for this.
+small() {
+	limit=${MAXMEM:-$(scaled 128 256)}
+	[ "$1" -le "$limit" ] || fail "it took $1 MiB of memory for $2, and $limit are allowed"
+	[ -z "${VERBOSE-}" ] || echo "$name: $1 MiB of memory for $2" >&2
 }
 
 # letters CHARACTER COUNT prints one character so often.
