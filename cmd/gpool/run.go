@@ -331,8 +331,10 @@ func (r *run) conclude(l *ledger, s *story, stopped stop, err error) error {
 	if !l.printer.broken { // else results are missing from the counts
 		l.printer.summary(t, stopped)
 	}
-	if n := r.history.Left(); n > 0 && err == nil && stopped == (stop{}) {
-		l.printer.say("%s says that %s are done that this run did not have: their items are gone or changed", r.opts.joblog, count(int64(n), "call"))
+	// A call that failed and was run again under another number has two rows; with
+	// --resume both count, and one is left.
+	if n := r.history.Left(); n > 0 && r.opts.resumeFailed && err == nil && stopped == (stop{}) && !l.halted {
+		l.printer.say("%s that succeeded by %s had no item in this run", count(int64(n), "call"), r.opts.joblog)
 	}
 	if err == nil && failed != nil {
 		return &exitError{exitPool, failed}

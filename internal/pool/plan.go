@@ -35,7 +35,7 @@ type plan struct {
 	target  int  // how many of them should have a worker when there is work
 	room    int  // how many workers the machine has room for
 	eager   bool // a worker is started for each slot, not only for calls that wait
-	paced   bool // a gate decides when calls begin: one at a time is before a worker
+	paced   bool // a gate decides when calls begin
 	quota   Quota
 	limit   RestartLimit
 	losses  []time.Time // of the last workers that died, at most limit.Deaths
@@ -113,6 +113,7 @@ type jobPlan struct {
 	pulledBytes uint64 // payloads of all pulled calls
 	inputDone   bool
 	halted      bool // nothing of it is begun any more
+	single      bool // a worker gets a chunk only when it has none: calls do not begin unasked
 	paused      bool // the consumer is behind
 	mean        time.Duration
 	times       durations            // of calls that ended by themselves; kept if a limit needs them
@@ -161,8 +162,12 @@ func (p *plan) surplus() (int, bool) {
 func (p *plan) add(r *Running) *jobPlan {
 	workers := p.target
 	j := &jobPlan{running: r, chunkSize: min(r.job.ChunkSize, ipc.MaxCalls), window: r.job.Window, bound: 1}
-	if p.paced {
+	if r.job.Halt.On != 0 && j.chunkSize == 0 { // or calls begin that nobody wants any more
 		j.chunkSize = 1
+	}
+	j.single = r.job.Halt.On != 0
+	if p.paced {
+		j.single, j.chunkSize = true, 1
 	}
 	if r.job.Total > 0 {
 		j.bound = (r.job.Total + 4*workers - 1) / (4 * workers) // Python's Pool._map_async
@@ -287,11 +292,11 @@ func (j *jobPlan) size(workers int) int {
 }
 
 // room reports whether a slot can be sent one more chunk of j.
-func (s *slotPlan) room(j *jobPlan, paced bool, now time.Time) bool {
+func (s *slotPlan) room(j *jobPlan, now time.Time) bool {
 	if s.state != slotReady {
 		return false
 	}
-	if s.calls == 0 || paced {
+	if s.calls == 0 || j.single {
 		return s.calls == 0
 	}
 	stuck := now.Sub(s.moved) >= stuckTime
@@ -331,7 +336,7 @@ func (p *plan) freest(j *jobPlan, now time.Time) (int, bool) {
 	best := -1
 	for i := range p.slots {
 		s := &p.slots[i]
-		if s.room(j, p.paced, now) && (best < 0 || s.calls < p.slots[best].calls) {
+		if s.room(j, now) && (best < 0 || s.calls < p.slots[best].calls) {
 			best = i
 		}
 	}
