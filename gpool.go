@@ -68,13 +68,14 @@
 //
 // The context of a call ends it: it fails at once with [ErrCancelled], the task's own
 // context ends, and a task that goes on for longer than [Grace] is ended with its worker.
-// The context of a pool terminates it. Time limits are [SoftLimit] and [HardLimit].
+// The context of a pool terminates it. Time limits are [SoftLimit], [HardLimit] and
+// [MedianLimit]; [HaltSoon] and [HaltNow] end a Map early.
 // Workers lead sessions of their own, so Ctrl-C reaches the program alone, which decides;
 // signal.NotifyContext makes a context of it.
 //
 // Results that a worker has not sent yet outlive it in memory that it shares with the
 // program, so a death costs exactly the call that was running, however small calls are;
-// and no call is run twice but at the wish of the caller.
+// and no call is run twice but at the wish of the caller: [Retries].
 //
 // # Costs
 //
@@ -86,7 +87,7 @@ package gpool
 import "gpool/internal/worker"
 
 // Version is the version of the library and of the command.
-const Version = "0.2.0"
+const Version = "0.3.0"
 
 // Worker makes this process a worker that offers the built-in task exec, which runs
 // commands: it is the command gpool that needs it. It serves calls on its stdin and

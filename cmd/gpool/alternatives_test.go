@@ -28,7 +28,8 @@ func runAlternative(t *testing.T, path, tool string) ran {
 	t.Helper()
 	env := []string{"GPOOL=" + tool, "TMPDIR=" + t.TempDir()}
 	if raceEnabled {
-		env = append(env, "MAXMEM=2000") // everything takes several times the memory
+		// Everything takes several times the memory, and a second more to end.
+		env = append(env, "MAXMEM=2000", "GORACE=atexit_sleep_ms=0")
 	}
 	return runWith(t, nil, env, "", "sh", path)
 }
