@@ -13,4 +13,4 @@ tool=$!
 most=$(peak "$tool")
 wait "$tool" || fail "it ends with $?"
 wait "$compared" || fail "the line is not what it should be"
-small "$most" "a line of $((size / 1000000)) MB"
+memory_within "$most" "a line of $((size / 1000000)) MB"

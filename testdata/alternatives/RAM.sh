@@ -21,4 +21,4 @@ wait "$tool" || fail "it ends with $?"
 wait "$counter"
 count=$(cat count)
 [ "$count" -eq $((calls * size)) ] || fail "it printed $count of $((calls * size)) bytes"
-small "$most" "$((count / 1000000)) MB of output"
+memory_within "$most" "$((count / 1000000)) MB of output"

@@ -3,7 +3,7 @@
 # what is wrong. Exit status: 0 all is well, 1 it is not, 77 it cannot be tested here.
 #
 #   GPOOL   what is tested (default: gpool of the PATH)
-#   SCALE   small, or full: the sizes of the manual, which take minutes and 40 GB of disk
+#   SCALE   small, or full: the sizes of the manual, which take minutes and 20 GB of disk
 #   VERBOSE if it is not empty, numbers are told as well
 #   MAXMEM  how much memory gpool may take, in MiB (default: 128; 256 at full scale)
 set -eu
@@ -34,8 +34,8 @@ scaled() {
 	esac
 }
 
-# small MIB WHAT fails if gpool has taken more memory than it may for this.
-small() {
+# memory_within MIB WHAT fails if gpool has taken more memory than it may for this.
+memory_within() {
 	limit=${MAXMEM:-$(scaled 128 256)}
 	[ "$1" -le "$limit" ] || fail "it took $1 MiB of memory for $2, and $limit are allowed"
 	[ -z "${VERBOSE-}" ] || echo "$name: $1 MiB of memory for $2" >&2
