@@ -29,6 +29,7 @@ import (
 var (
 	items = flag.Int("items", 2000, "items for each measurement of commands")
 	pairs = flag.Int("pairs", 5, "pairs of measurements for each figure")
+	only  = flag.String("only", "", "measure this alone: control")
 )
 
 func main() {
@@ -85,8 +86,14 @@ func measure() error {
 	}
 	fmt.Printf("%s, %s/%s, %d CPUs; %d items, median of %d pairs\n\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), *items, *pairs)
+	if *only == "control" {
+		return b.control()
+	}
 	b.commands()
 	b.start()
+	if err := b.control(); err != nil {
+		return err
+	}
 	return b.memory()
 }
 
@@ -142,6 +149,19 @@ func (b *bench) run(name string, argv ...string) func() (time.Duration, error) {
 			return 0, fmt.Errorf("%s: %w", name, err)
 		}
 		return time.Since(from), nil
+	}
+}
+
+// inFresh makes an empty directory before each run.
+func (b *bench) inFresh(dir string, run func() (time.Duration, error)) func() (time.Duration, error) {
+	return func() (time.Duration, error) {
+		if err := os.RemoveAll(dir); err != nil {
+			return 0, err
+		}
+		if err := os.Mkdir(dir, 0o777); err != nil {
+			return 0, err
+		}
+		return run()
 	}
 }
 
