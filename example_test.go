@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"os"
 	"slices"
 	"strings"
@@ -333,4 +334,43 @@ func ExamplePool_Stats() {
 	fmt.Println(s.Succeeded, s.Failed, s.Run.Count())
 	// Output:
 	// 3 0 3
+}
+
+// flaps fails at its first attempt.
+var flaps = gpool.Register("flaps", func(ctx context.Context, host string) (string, error) {
+	if call, _ := gpool.Info(ctx); call.Attempt == 1 {
+		return "", errors.New("connection reset")
+	}
+	return host + " is up", nil
+})
+
+func ExampleRetries() {
+	ctx := context.Background()
+	pool, err := gpool.New(ctx, gpool.Workers(1), gpool.Events(func(e gpool.Event) {
+		if e.Kind == gpool.CallRetried {
+			fmt.Println("again, since", e.Err)
+		}
+	}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(gpool.Map(ctx, pool, flaps, []string{"example.org"}, gpool.Retries(3), gpool.Backoff(time.Millisecond, time.Second)))
+	pool.Terminate()
+	// Output:
+	// again, since task flaps, item 0: connection reset
+	// [example.org is up] <nil>
+}
+
+func ExampleHaltNow() {
+	ctx := context.Background()
+	pool, err := gpool.New(ctx, gpool.Workers(2))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Terminate()
+	// Whichever mirror answers first is enough.
+	mirrors := []time.Duration{time.Hour, time.Millisecond, time.Hour}
+	answers, err := gpool.Map(ctx, pool, nap, mirrors, gpool.Chunk(1), gpool.HaltNow(gpool.Success, 1))
+	fmt.Println(answers[1], errors.Is(err, gpool.ErrHalted))
+	// Output: well slept true
 }

@@ -54,11 +54,17 @@ func (f *jsonLines) of(attempt int) *streams {
 func (f *jsonLines) output(o *pool.Output, _ *report.Record) error {
 	c := &f.of(o.Attempt)[o.Stream-1]
 	c.check.add(o.Data)
-	p, err := f.shelf.Put(bytes.Clone(o.Data))
+	var last shelf.Piece
+	if n := len(c.pieces); n > 0 {
+		last = c.pieces[n-1]
+	}
+	p, err := f.shelf.Put(bytes.Clone(o.Data), last)
 	if err != nil {
 		return err
 	}
-	c.pieces = append(c.pieces, p)
+	if len(c.pieces) == 0 || !c.pieces[len(c.pieces)-1].Join(p) {
+		c.pieces = append(c.pieces, p)
+	}
 	return nil
 }
 

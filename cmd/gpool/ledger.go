@@ -169,7 +169,7 @@ func (l *ledger) book(rec *report.Record) {
 	if row.Start.IsZero() {
 		row.Start = time.Now()
 	}
-	switch { // as GNU parallel has it
+	switch { // what GNU parallel makes of a time limit, and of a command that a signal has ended
 	case rec.Status == report.TimedOut:
 		row.Exit, row.Signal = -1, 15
 	case rec.Status == report.WorkerDied || rec.Status == report.OutOfMemory:

@@ -223,18 +223,32 @@ func (d *deliverer) output(e *entry, m *delivery) {
 		d.replay(e)
 		d.print(&Output{Call: e.call, Attempt: m.result.Attempt, Stream: m.stream, Data: m.data})
 	default:
-		p, err := d.shelf.Put(m.data)
-		if err != nil {
+		if err := d.keep(e, m); err != nil {
 			d.fail(err)
-			break
 		}
-		e.pieces = append(e.pieces, kept{m.result.Attempt, m.stream, p})
 	}
 	e.unpaid += len(m.data)
 	if e.unpaid >= creditStep {
 		m.link.outbox.put(outgoing{kind: ipc.KindCredit, numbers: ipc.Numbers{ID: m.id, N: uint64(e.unpaid)}})
 		e.unpaid = 0
 	}
+}
+
+// keep puts a piece on the shelf, beside the one before.
+func (d *deliverer) keep(e *entry, m *delivery) error {
+	var last kept
+	if n := len(e.pieces); n > 0 {
+		last = e.pieces[n-1]
+	}
+	p, err := d.shelf.Put(m.data, last.piece)
+	if err != nil {
+		return err
+	}
+	if last.attempt == m.result.Attempt && last.stream == m.stream && e.pieces[len(e.pieces)-1].piece.Join(p) {
+		return nil
+	}
+	e.pieces = append(e.pieces, kept{m.result.Attempt, m.stream, p})
+	return nil
 }
 
 // replay prints what a call has on the shelf.

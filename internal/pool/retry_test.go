@@ -421,3 +421,51 @@ func TestTheStoryOfCalls(t *testing.T) {
 		}
 	})
 }
+
+// TestSilentCallsAreToldEarly: of calls whose turn has not come, those that succeeded and
+// printed nothing, and all of them once more in their turn.
+func TestSilentCallsAreToldEarly(t *testing.T) {
+	bubble(t, short, func(t *testing.T) {
+		var early []uint64
+		c := &collector{}
+		task := func(ctx context.Context, w *worker.Call) ([]byte, error) {
+			switch w.Seq {
+			case 1:
+				time.Sleep(50 * time.Millisecond)
+			case 2:
+				return nil, w.Output(ctx, ipc.Stderr, []byte("heard"))
+			case 3:
+				return nil, errors.New("failed")
+			}
+			return nil, nil
+		}
+		noError(t, run(t, pool.Config{Workers: 2, Launcher: &inProcess{tasks: worker.Registry{"task": task}}}, pool.Job{
+			Task: "task", Order: pool.Ordered, ChunkSize: 1, Consumer: c, Source: &slice{n: 5},
+			Silent: func(r *pool.Result) { early = append(early, r.Call.Seq) },
+		}))
+		if fmt.Sprint(early) != "[4 5]" || fmt.Sprint(c.seqs) != "[1 2 3 4 5]" {
+			t.Errorf("told early: %v; told in turn: %v", early, c.seqs)
+		}
+	})
+}
+
+// TestASlowListenerHoldsTheCalls: what is told and not heard is bounded.
+func TestASlowListenerHoldsTheCalls(t *testing.T) {
+	bubble(t, long, func(t *testing.T) {
+		c := &collector{}
+		src := &slice{n: 50000, item: func(int) []byte { return digits(0) }}
+		heard, most := 0, int64(0)
+		noError(t, run(t, pool.Config{Workers: 2, Launcher: &inProcess{tasks: sleeper()}, CallEvents: true, OnEvent: func(e pool.Event) {
+			if e.Kind == pool.CallFinished {
+				heard++
+				if heard%100 == 0 {
+					time.Sleep(time.Millisecond) // slower than the calls, which take no time
+				}
+				most = max(most, src.pulled.Load()-int64(heard))
+			}
+		}}, pool.Job{Task: "sleep", Order: pool.Unordered, ChunkSize: 100, Consumer: c, Source: src}))
+		if heard != 50000 || most > 20000 {
+			t.Errorf("%d events were heard, %d calls were ahead of them at most", heard, most)
+		}
+	})
+}

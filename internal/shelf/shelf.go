@@ -23,15 +23,32 @@ type Shelf struct {
 // pieceCost is what a piece counts in memory besides its bytes.
 const pieceCost = 64
 
-// Piece is what was put on a shelf at once.
+// extent is how much of the file a piece gets at least: what is put behind it later lies
+// beside it, so that much output in small pieces is read, and its space given back, in
+// large ones. Nothing is written there before it is used, so it takes no room.
+const extent = 1 << 20
+
+// Piece is what was put on a shelf at once, or joined.
 type Piece struct {
 	data []byte // nil if it is in the file
 	at   int64
 	n    int
+	room int // bytes of the file behind it that are its own
 }
 
-// Put keeps data, which must not be changed any more.
-func (s *Shelf) Put(data []byte) (Piece, error) {
+// Join makes one piece of two, if the other one lies right behind it in the file.
+func (p *Piece) Join(behind Piece) bool {
+	if p.data != nil || behind.data != nil || p.n == 0 || behind.at != p.at+int64(p.n) {
+		return false
+	}
+	p.n, p.room = p.n+behind.n, behind.room
+	return true
+}
+
+// Put keeps data, which must not be changed any more, beside another piece if it can.
+// That must be on the shelf, and the last one of those that were put beside each other;
+// or it is the zero Piece.
+func (s *Shelf) Put(data []byte, beside Piece) (Piece, error) {
 	if len(data) == 0 {
 		return Piece{}, nil
 	}
@@ -49,11 +66,15 @@ func (s *Shelf) Put(data []byte) (Piece, error) {
 		}
 		s.file = file
 	}
-	if _, err := s.file.WriteAt(data, s.end); err != nil {
+	p := Piece{at: beside.at + int64(beside.n), n: len(data), room: beside.room - len(data)}
+	if beside.room < len(data) {
+		whole := max(len(data), extent)
+		p = Piece{at: s.end, n: len(data), room: whole - len(data)}
+		s.end += int64(whole)
+	}
+	if _, err := s.file.WriteAt(data, p.at); err != nil {
 		return Piece{}, fmt.Errorf("keep output that must wait in a temporary file in %s (TMPDIR chooses where): %w", os.TempDir(), err)
 	}
-	p := Piece{at: s.end, n: len(data)}
-	s.end += int64(len(data))
 	s.live += int64(len(data))
 	return p, nil
 }

@@ -35,9 +35,18 @@ func TestShelfGivesBackWhatItWasGiven(t *testing.T) {
 		for i := range rapid.IntRange(1, 30).Draw(t, "steps") {
 			if len(pieces) == 0 || rapid.Bool().Draw(t, "put") {
 				data := bytes.Repeat([]byte{byte(i)}, rapid.IntRange(0, 1000).Draw(t, "size"))
-				p, err := s.Put(data)
+				var beside Piece
+				last := len(pieces) - 1
+				if last >= 0 && rapid.Bool().Draw(t, "beside the last") {
+					beside = pieces[last]
+				}
+				p, err := s.Put(data, beside)
 				if err != nil {
 					t.Fatal(err)
+				}
+				if last >= 0 && beside.n > 0 && rapid.Bool().Draw(t, "join") && pieces[last].Join(p) {
+					want[last] = append(want[last], data...)
+					continue
 				}
 				pieces, want = append(pieces, p), append(want, data)
 				continue
@@ -64,7 +73,7 @@ func TestShelfGivesTheDiskBack(t *testing.T) {
 	defer s.Close()
 	var pieces []Piece
 	for range 8 {
-		p, err := s.Put(make([]byte, 1<<20))
+		p, err := s.Put(make([]byte, 1<<20), Piece{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,15 +102,51 @@ func TestShelfGivesTheDiskBack(t *testing.T) {
 	}
 }
 
+// TestSmallPiecesOfOneCallLieTogether, also if those of others come between.
+func TestSmallPiecesOfOneCallLieTogether(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	s := &Shelf{}
+	defer s.Close()
+	calls := make([][]Piece, 3)
+	for range 100 {
+		for i := range calls {
+			var beside Piece
+			if last := len(calls[i]) - 1; last >= 0 {
+				beside = calls[i][last]
+			}
+			p, err := s.Put(bytes.Repeat([]byte{byte(i)}, 30<<10), beside)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if last := len(calls[i]) - 1; last < 0 || !calls[i][last].Join(p) {
+				calls[i] = append(calls[i], p)
+			}
+		}
+	}
+	for i, pieces := range calls {
+		if len(pieces) > 4 { // 3000 KiB, of 1 MiB each
+			t.Errorf("call %d has %d pieces", i, len(pieces))
+		}
+		n := 0
+		for _, p := range pieces {
+			got := take(t, s, p)
+			n += bytes.Count(got, []byte{byte(i)})
+		}
+		if n != 100*30<<10 {
+			t.Errorf("call %d has %d bytes of its own", i, n)
+		}
+	}
+}
+
 func TestShelfPassesErrorsOn(t *testing.T) {
 	t.Setenv("TMPDIR", "/nonexistent")
 	s := &Shelf{Limit: 3 + pieceCost}
 	defer s.Close()
-	p, err := s.Put([]byte("abc"))
+	p, err := s.Put([]byte("abc"), Piece{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Put([]byte("d")); err == nil || !strings.Contains(err.Error(), "TMPDIR") {
+	if _, err := s.Put([]byte("d"), Piece{}); err == nil || !strings.Contains(err.Error(), "TMPDIR") {
 		t.Errorf("without a place for its file it says %v", err)
 	}
 	broken := errors.New("broken on purpose")

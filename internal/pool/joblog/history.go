@@ -119,8 +119,12 @@ func (h *History) take(k key, seq uint64) bool {
 
 // addOurs books a row that gpool wrote. A success is never run again, so each one is a call of its own.
 // A failure may be: the same command under the same number after it is no second call.
+// Neither is it one if another program has logged the same call before.
 func (h *History) addOurs(e *entry) {
 	h.Ours++
+	if p, there := h.placed[e.seq]; there && p.words == e.words {
+		delete(h.placed, e.seq)
+	}
 	numbered := e.command.numbered(e.seq)
 	_, again := h.failed[numbered]
 	if e.succeeded {
@@ -138,8 +142,13 @@ func (h *History) addOurs(e *entry) {
 	}
 }
 
-// addOther books a row that another program wrote.
+// addOther books a row that another program wrote. If it has run a call again that failed under gpool,
+// that is the same call.
 func (h *History) addOther(e *entry) {
+	if _, again := h.failed[e.command.numbered(e.seq)]; again && h.mode == SkipLogged && h.counts[e.command] > 0 {
+		h.counts[e.command]--
+		h.left--
+	}
 	done := h.placed[e.seq].done || e.succeeded || h.mode == SkipLogged
 	h.placed[e.seq] = placement{words: e.words, at: e.at, done: done}
 }

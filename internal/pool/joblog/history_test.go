@@ -407,3 +407,32 @@ func BenchmarkDone(b *testing.B) {
 		h.Done(5, "convert -resize 50% 'in/picture 17.jpg' out/17.jpg")
 	}
 }
+
+// TestOneCallInTwoHands: a call that one program has logged as failed and the other one has
+// run again is one call, so that an equal one that comes later is run.
+func TestOneCallInTwoHands(t *testing.T) {
+	var others, ours string
+	for seq := uint64(1); seq <= 8; seq++ {
+		others += otherRow(seq, "job", 1)
+		ours += oursRow(seq, "job", 0)
+	}
+	var oursFailed, othersDone string
+	for seq := uint64(1); seq <= 8; seq++ {
+		oursFailed += oursRow(seq, "job", 1)
+		othersDone += otherRow(seq, "job", 0)
+	}
+	for name, log := range map[string]string{"theirs, then ours": header + others + ours, "ours, then theirs": header + oursFailed + othersDone} {
+		for _, mode := range []Mode{SkipLogged, SkipSucceeded} {
+			h := history(t, log, mode)
+			n := 0
+			for seq := uint64(1); seq <= 16; seq++ {
+				if done, differs := h.Done(seq, "job"); done && differs == "" {
+					n++
+				}
+			}
+			if n != 8 || h.Left() != 0 {
+				t.Errorf("%s, mode %d: of 16 equal calls %d are done, and %d are left over; 8 have run", name, mode, n, h.Left())
+			}
+		}
+	}
+}

@@ -102,10 +102,10 @@ func (r *reading) line(number int, line []byte, at int64) {
 		r.history.Failed++
 	}
 	isMarked := marked(&row.Row)
-	if isMarked {
+	if isMarked || len(r.history.failed) > 0 {
 		e.command = keyOf(row.command)
 	}
-	if !isMarked || !r.ours {
+	if _, placed := r.history.placed[row.Seq]; !isMarked || !r.ours || placed {
 		e.words = r.history.wordsOf(row.command)
 	}
 	r.add(e, isMarked)
