@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
 
 	"gpool/internal/ipc"
 	"gpool/internal/pool"
+	"gpool/internal/pool/admit"
 	"gpool/internal/pool/launch"
 	"gpool/internal/value"
 )
@@ -156,7 +156,7 @@ func (c *config) processes() error {
 	if depth := launch.Depth(); depth >= maxDepth {
 		return fmt.Errorf("gpool: make a pool within %d others: at most %d are possible; does a task start the program that runs it?", depth, maxDepth)
 	}
-	c.workers = cmp.Or(c.workers, runtime.GOMAXPROCS(0))
+	c.workers = cmp.Or(c.workers, admit.CPUs())
 	if err := roomForFiles(c.workers); err != nil {
 		return err
 	}

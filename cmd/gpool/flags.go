@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
 
 	"gpool/internal/command"
 	"gpool/internal/pool"
+	"gpool/internal/pool/admit"
 )
 
 // The values of flags, each with its own words for what is wrong with it.
@@ -277,10 +277,9 @@ func (j *jobs) given() bool { return j.text != "" }
 // maxWorkers keeps a slip of the finger from taking the machine down.
 const maxWorkers = 10000
 
-// count is the number of workers. The Go runtime knows how many CPUs this process
-// may use: it looks at its affinity and at the quota of its cgroup.
+// count is the number of workers.
 func (j *jobs) count() (int, error) {
-	cpus := runtime.GOMAXPROCS(0)
+	cpus := admit.CPUs()
 	s := j.text
 	if s == "" {
 		return cpus, nil
