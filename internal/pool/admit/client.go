@@ -14,7 +14,7 @@ import (
 // client is the loop's end of the jobserver: the books, and a keeper that holds the tokens. A nil
 // client lets every call begin. The lock of Admission guards it.
 type client struct {
-	ledger
+	books
 	orders  *os.File // to the keeper, which ends when this does
 	reports *os.File
 	process *os.Process

@@ -2,7 +2,7 @@
 // time between two calls, a rate, the load and the free memory of the machine, and the tokens
 // of a make that has started us. Parent only, but for Keeper, which is a process of its own.
 //
-// The decisions are pure: pace, loadLimit, memoryLimit, stretch, ledger and holder know no clock,
+// The decisions are pure: pace, loadLimit, memoryLimit, stretch, books and holder know no clock,
 // file or process. Admission puts them together and owns what touches the world: one goroutine
 // that samples the machine, and a keeper.
 //

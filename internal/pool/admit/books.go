@@ -15,10 +15,10 @@ const (
 	reportLost     = '!'
 )
 
-// ledger is our side of the keeper's books. Orders and reports pass each other in the pipes, so
+// books is our side of the keeper's books. Orders and reports pass each other in the pipes, so
 // it counts on no token of which a fewer that has not been answered may be the end: what
 // it counts on, held-open, is never more than what the keeper holds.
-type ledger struct {
+type books struct {
 	target  int // how many tokens our orders add up to
 	held    int // by the reports so far
 	open    int // fewers that have not been answered
@@ -27,14 +27,14 @@ type ledger struct {
 }
 
 // enough reports whether one more call may run. One place is ours without a token.
-func (l *ledger) enough(running int) bool {
+func (l *books) enough(running int) bool {
 	return running < 1 || !l.gone && running < 1+l.held-l.open
 }
 
 // wants notes that one more call should run, and reports whether to order a token for it. At
 // most one is under way, and none before all fewers are answered: this bounds what lies in
 // the pipes, however often the loop changes its mind.
-func (l *ledger) wants(running int) bool {
+func (l *books) wants(running int) bool {
 	l.waiting = true
 	if l.gone || l.open > 0 || l.target > l.held || l.target >= min(running, tooMany) {
 		return false
@@ -44,7 +44,7 @@ func (l *ledger) wants(running int) bool {
 }
 
 // surplus says how many tokens to order fewer, when so many calls run and no more are wanted.
-func (l *ledger) surplus(running int) int {
+func (l *books) surplus(running int) int {
 	l.waiting = false
 	n := l.target - max(0, running-1)
 	if n <= 0 || l.gone {
@@ -56,7 +56,7 @@ func (l *ledger) surplus(running int) int {
 }
 
 // reported books a report, and says whether the loop waits for it.
-func (l *ledger) reported(report byte) (wake bool, err error) {
+func (l *books) reported(report byte) (wake bool, err error) {
 	switch {
 	case report == reportGot && l.held < l.target+l.open:
 		l.held++

@@ -6,9 +6,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// books is a loop, a keeper and a make, with pipes between them in which bytes lie for any time.
-type books struct {
-	l       ledger
+// economy is a loop, a keeper and a make, with pipes between them in which bytes lie for any time.
+type economy struct {
+	l       books
 	h       holder
 	orders  []byte
 	reports []byte
@@ -17,7 +17,7 @@ type books struct {
 	running int
 }
 
-func (b *books) admit(*rapid.T) {
+func (b *economy) admit(*rapid.T) {
 	switch {
 	case b.l.enough(b.running):
 		b.running++
@@ -26,13 +26,13 @@ func (b *books) admit(*rapid.T) {
 	}
 }
 
-func (b *books) settle(*rapid.T) {
+func (b *economy) settle(*rapid.T) {
 	for range b.l.surplus(b.running) {
 		b.orders = append(b.orders, orderFewer)
 	}
 }
 
-func (b *books) end(t *rapid.T) {
+func (b *economy) end(t *rapid.T) {
 	if b.running > 0 {
 		b.running--
 	}
@@ -41,7 +41,7 @@ func (b *books) end(t *rapid.T) {
 	}
 }
 
-func (b *books) keep(t *rapid.T) {
+func (b *economy) keep(t *rapid.T) {
 	if len(b.orders) == 0 {
 		return
 	}
@@ -58,7 +58,7 @@ func (b *books) keep(t *rapid.T) {
 	}
 }
 
-func (b *books) lend(*rapid.T) {
+func (b *economy) lend(*rapid.T) {
 	if b.h.short() && b.make > 0 {
 		b.make--
 		b.h.held = append(b.h.held, '+')
@@ -66,7 +66,7 @@ func (b *books) lend(*rapid.T) {
 	}
 }
 
-func (b *books) hear(t *rapid.T) {
+func (b *economy) hear(t *rapid.T) {
 	if len(b.reports) == 0 {
 		return
 	}
@@ -76,7 +76,7 @@ func (b *books) hear(t *rapid.T) {
 	b.reports = b.reports[1:]
 }
 
-func (b *books) compete(t *rapid.T) {
+func (b *economy) compete(t *rapid.T) {
 	if b.make > 0 && rapid.Bool().Draw(t, "takes") {
 		b.make--
 		b.others++
@@ -91,7 +91,7 @@ func (b *books) compete(t *rapid.T) {
 func TestNoCallRunsWithoutAToken(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const all = 3
-		b := &books{make: all}
+		b := &economy{make: all}
 		t.Repeat(map[string]func(*rapid.T){
 			"admit": b.admit, "settle": b.settle, "end": b.end, "keep": b.keep, "lend": b.lend, "hear": b.hear, "compete": b.compete,
 			"": func(t *rapid.T) {
@@ -118,7 +118,7 @@ func TestNoCallRunsWithoutAToken(t *testing.T) {
 }
 
 func TestTheFirstCallNeedsNoToken(t *testing.T) {
-	l := ledger{gone: true}
+	l := books{gone: true}
 	if !l.enough(0) || l.enough(1) || l.wants(1) || l.surplus(1) != 0 {
 		t.Error("without a keeper there is one place, and nothing to order")
 	}
@@ -126,7 +126,7 @@ func TestTheFirstCallNeedsNoToken(t *testing.T) {
 
 func TestReportsOutOfTurn(t *testing.T) {
 	for _, report := range []byte{reportGot, reportReturned, reportDropped, 0, 'x'} {
-		var l ledger
+		var l books
 		if _, err := l.reported(report); err == nil {
 			t.Errorf("%q was believed", report)
 		}
@@ -138,7 +138,7 @@ func FuzzBooks(f *testing.F) {
 	f.Add([]byte("++--."))
 	f.Add([]byte("+20+.")) // it drops a wish for a token that it has
 	f.Fuzz(func(t *testing.T, stream []byte) {
-		l, h := ledger{}, holder{}
+		l, h := books{}, holder{}
 		for _, b := range stream {
 			l.wants(3)
 			_, _ = l.reported(b)
