@@ -88,7 +88,7 @@ func duration(text string) (time.Duration, error) {
 	}
 	n, err := strconv.ParseFloat(days, 64)
 	d := time.Duration(0)
-	if err == nil && rest != "" {
+	if err == nil && (rest != "" || !found) {
 		d, err = time.ParseDuration(rest)
 	}
 	if err != nil {
@@ -196,8 +196,16 @@ func parseRetryOn(text string) (r retryOn, err error) {
 	return r, nil
 }
 
+// oldHalts are spellings that GNU parallel takes from its past.
+var oldHalts = map[string]string{"0": "never", "1": "soon,fail=1", "2": "now,fail=1", "-1": "soon,success=1", "-2": "now,success=1"}
+
 // parseHalt reads GNU parallel's spelling: never, now|soon,fail|success|done=N|N%.
 func parseHalt(text string) (h pool.Halt, err error) {
+	if now, old := oldHalts[text]; old {
+		text = now
+	} else if number, percent := strings.CutSuffix(text, "%"); percent && !strings.Contains(text, ",") {
+		text = "soon,fail=" + number + "%"
+	}
 	wrong := errors.New("it is never, or now or soon, a comma, fail, success or done, =, and N or N%: now,fail=1")
 	if text == "never" {
 		return h, nil

@@ -775,6 +775,9 @@ func (p *plan) overdue(now time.Time) (c overdueCall, again time.Time, ok bool) 
 func (p *plan) paused(d time.Duration) {
 	for i := range p.slots {
 		p.slots[i].moved = p.slots[i].moved.Add(d)
+		if spoke := &p.slots[i].spoke; !spoke.IsZero() {
+			*spoke = spoke.Add(d)
+		}
 	}
 }
 
