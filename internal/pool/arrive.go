@@ -83,6 +83,7 @@ func (l *loop) output(k *link, a *arrival) error {
 	s := &l.plan.slots[k.slot]
 	s.spoke = time.Now()
 	s.printed.add(a.stream, len(a.data))
+	k.owed.Add(int64(len(a.data)))
 	f.job.running.post(delivery{link: k, id: a.id, stream: a.stream, data: a.data, result: Result{Call: &f.calls[0], Attempt: f.attempt}})
 	return nil
 }
@@ -98,11 +99,12 @@ func (l *loop) result(k *link, a *arrival) error {
 	if len(a.outcomes) == 0 {
 		return errors.New("it sent a result without an outcome")
 	}
-	each := time.Duration(a.elapsed) / time.Duration(len(a.outcomes))
-	start := time.Unix(0, a.start)
+	now := time.Now()
+	start, elapsed := l.times(k.slot, a, now)
+	each := elapsed / time.Duration(len(a.outcomes))
 	var job *jobPlan
 	list := make([]delivery, 0, len(a.outcomes))
-	err := l.plan.finish(k.slot, a.id, len(a.outcomes), time.Now(), func(j *jobPlan, c *Call, attempt, i int) {
+	err := l.plan.finish(k.slot, a.id, len(a.outcomes), now, func(j *jobPlan, c *Call, attempt, i int) {
 		if job != nil && job != j {
 			job.running.post(list...)
 			list = make([]delivery, 0, len(a.outcomes))
@@ -122,13 +124,33 @@ func (l *loop) result(k *link, a *arrival) error {
 		list = append(list, l.settle(j, r))
 	})
 	if job != nil {
-		job.took(len(a.outcomes), time.Duration(a.elapsed))
+		job.took(len(a.outcomes), elapsed)
 		l.plan.counted.Run.add(each, len(a.outcomes))
 		job.running.post(list...)
 		l.tellBegun(k.slot)
 	}
 	return err
 }
+
+// times is when the calls of a result began, and how long they took together, as the
+// worker says; what it does not say, or cannot be, is what can be told from here. A
+// worker in another language need not say it.
+func (l *loop) times(slot int, a *arrival, now time.Time) (start time.Time, elapsed time.Duration) {
+	begun := l.plan.slots[slot].moved
+	most := now.Sub(begun)
+	if a.start == 0 || a.elapsed < 0 {
+		return begun, most
+	}
+	start = time.Unix(0, a.start)
+	if start.Before(begun.Add(-clockSlack)) || start.After(now.Add(clockSlack)) {
+		start = begun
+	}
+	return start, min(time.Duration(a.elapsed), most+clockSlack)
+}
+
+// clockSlack is how far the clock that a worker looks at may be from ours: it is the
+// same one, but somebody may have set it.
+const clockSlack = time.Second
 
 // tellBegun tells of the call that a slot's worker has begun, if it has.
 func (l *loop) tellBegun(slot int) {

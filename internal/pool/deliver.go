@@ -227,6 +227,7 @@ func (d *deliverer) output(e *entry, m *delivery) {
 			d.fail(err)
 		}
 	}
+	m.link.owed.Add(-int64(len(m.data)))
 	e.unpaid += len(m.data)
 	if e.unpaid >= creditStep {
 		m.link.outbox.put(outgoing{kind: ipc.KindCredit, numbers: ipc.Numbers{ID: m.id, N: uint64(e.unpaid)}})

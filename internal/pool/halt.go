@@ -55,7 +55,10 @@ func (h *Halt) reached(failed, succeeded, total int) bool {
 func (j *jobPlan) ended(r *Result) {
 	job := &j.running.job
 	switch r.Kind {
-	case Skipped, Cancelled:
+	case Skipped:
+		j.skipped++
+		return
+	case Cancelled:
 		return
 	case Succeeded:
 		j.succeeded++
@@ -65,5 +68,5 @@ func (j *jobPlan) ended(r *Result) {
 	if job.Limits != nil && job.Limits.Medians > 0 && (r.Kind == Succeeded || r.Kind == Failed) {
 		j.times.add(r.Elapsed)
 	}
-	j.haltDue = j.haltDue || job.Halt.reached(j.failed, j.succeeded, job.Total)
+	j.haltDue = j.haltDue || job.Halt.reached(j.failed, j.succeeded, max(0, job.Total-j.skipped))
 }

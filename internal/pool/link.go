@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,6 +28,7 @@ type link struct {
 	cancel context.CancelFunc
 	short  sync.WaitGroup // answers and kills
 	tail   tail           // what it printed last
+	owed   atomic.Int64   // bytes of output that came and were not taken; the loop adds, the deliverer takes off
 
 	mu      sync.Mutex
 	proc    Process // nil until launched

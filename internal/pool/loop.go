@@ -204,7 +204,8 @@ func (l *loop) refuse() {
 // settle decides what a result of a call is: its last one, or that of an attempt that
 // is followed by another. It counts it.
 func (l *loop) settle(j *jobPlan, r Result) delivery {
-	if !j.halted && j.retryOf(r.Call).again(&r) {
+	again := j.retryOf(r.Call).again(&r)
+	if r.CutShort = again && j.halted; again && !j.halted {
 		failed := r
 		j.retry(&failed, time.Now(), rand.Float64())
 		l.plan.counted.Retried++

@@ -69,6 +69,7 @@ type slotPlan struct {
 	spoke     time.Time // when its running call last printed something; zero if it has not
 	printed   Printed   // by its running call
 	moved     time.Time // when it was last sent a call while idle, or finished one: its running call has begun then
+	stalled   time.Time // since when its call waits for somebody to take its output; zero if it does not
 	recalled  bool      // asked to give back what waits, and has not answered
 	warned    uint64    // the call that was told that its soft limit has passed
 	condemned uint64    // the call on whose account the worker is being ended
@@ -121,6 +122,7 @@ type jobPlan struct {
 	failures    map[uint64][]*Result // failed attempts of calls that have no result yet
 	failed      int                  // calls that ended as Halt counts them
 	succeeded   int
+	skipped     int
 	haltDue     bool // the job is to be ended by its Halt
 }
 
@@ -483,7 +485,7 @@ func (p *plan) finish(slot int, id uint64, n int, now time.Time, book func(j *jo
 		book(j, c, attempt, i)
 	}
 	s.moved = now
-	s.spoke, s.printed = time.Time{}, Printed{}
+	s.spoke, s.printed, s.stalled = time.Time{}, Printed{}, time.Time{}
 	return nil
 }
 
@@ -745,7 +747,7 @@ func (p *plan) overdue(now time.Time) (c overdueCall, again time.Time, ok bool) 
 	for i := range p.slots {
 		s := &p.slots[i]
 		f := s.head()
-		if f == nil || s.condemned == f.id {
+		if f == nil || s.condemned == f.id || !s.stalled.IsZero() {
 			continue
 		}
 		seq := f.calls[0].Seq
@@ -769,6 +771,18 @@ func (p *plan) overdue(now time.Time) (c overdueCall, again time.Time, ok bool) 
 		}
 	}
 	return c, again, false
+}
+
+// stall books whether the call of a slot waits for somebody to take its output: that is
+// no fault of its own, so it does not age meanwhile.
+func (s *slotPlan) stall(on bool, now time.Time) {
+	switch {
+	case on && s.stalled.IsZero():
+		s.stalled = now
+	case !on && !s.stalled.IsZero():
+		s.moved = s.moved.Add(now.Sub(s.stalled))
+		s.stalled = time.Time{}
+	}
 }
 
 // paused books that what the workers run stood still for a while: it does not age.

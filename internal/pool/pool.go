@@ -277,8 +277,10 @@ type Result struct {
 	Start   time.Time // zero if it never began
 	Elapsed time.Duration
 	Printed Printed
-	Earlier []*Result     // attempts that failed before this one
-	Again   time.Duration // of a failed attempt: how long after it the next one is due
+	Earlier []*Result // attempts that failed before this one
+	// CutShort says that it has failed and would have been tried again, but for a stop.
+	CutShort bool
+	Again    time.Duration // of a failed attempt: how long after it the next one is due
 }
 
 // Printed is how many bytes a call has printed.

@@ -104,7 +104,7 @@ func (j *jobPlan) settle(r *Result) {
 	if r.Kind == Cancelled && r.Start.IsZero() {
 		last := len(list) - 1
 		*r, list = *list[last], list[:last]
-		r.Again = 0
+		r.Again, r.CutShort = 0, true
 	}
 	r.Earlier = list
 }

@@ -9,6 +9,10 @@ import (
 // The loop's part in ending things before they end by themselves: calls, jobs, and the
 // whole pool, because somebody wants it or a limit of time has passed.
 
+// owedMost is how much output of a call has come and was not taken when it surely waits
+// for that: a worker sends 1 MiB ahead, and hears of what was taken by quarters.
+const owedMost = 1<<20 - creditStep
+
 // killDelay is how long commands have between SIGTERM and SIGKILL.
 const killDelay = 500 * time.Millisecond
 
@@ -89,6 +93,11 @@ func (l *loop) stubborn(m stubborn) {
 // enforce asks calls to end that have reached their soft limit, and ends the workers
 // of those that have reached their hard one. It returns when the next limit is due.
 func (l *loop) enforce(now time.Time) time.Time {
+	for slot, k := range l.links {
+		if k != nil {
+			l.plan.slots[slot].stall(k.owed.Load() >= owedMost, now)
+		}
+	}
 	for {
 		c, due, ok := l.plan.overdue(now)
 		if !ok {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,10 +31,11 @@ type file interface {
 	Truncate(size int64) error
 }
 
-// Create begins a log at path; what is there is thrown away. A path "+FILE" keeps it, which must
+// Open opens a new log at path; what is there is thrown away by Begin. A path "+FILE" keeps it, which must
 // be a log then, and writes behind it. A path that is no regular file, such as a FIFO, is just written to;
-// a FIFO waits for its reader. The error names the path.
-func Create(path string) (*Log, error) {
+// a FIFO waits for its reader. Another run that has just been killed may hold its lock for some
+// milliseconds more, so a lock is waited for, up to a second. The error names the path.
+func Open(path string) (*Log, error) {
 	path, keep := strings.CutPrefix(path, "+")
 	special, err := look(path)
 	if err != nil {
@@ -44,21 +46,16 @@ func Create(path string) (*Log, error) {
 		return nil, err
 	}
 	log := &Log{path: path, file: f, cuts: !special}
-	switch {
-	case special:
-		err = log.start()
-	case keep:
+	if keep && !special {
 		err = log.follow(f)
-	default:
-		err = log.cut(0)
 	}
 	return finish(log, err)
 }
 
-// Resume opens the log at path to write behind what is there, and reads what of it a run need not do
+// Reopen opens the log at path to write behind what is there, and reads what of it a run need not do
 // again. A file that is not there begins a new log. "+FILE" is the same as FILE. The error names
-// the path, and leaves the file as it was. It reads about a million rows in a second.
-func Resume(path string, mode Mode) (*Log, *History, error) {
+// the path. It reads about a million rows in a second.
+func Reopen(path string, mode Mode) (*Log, *History, error) {
 	path, _ = strings.CutPrefix(path, "+")
 	special, err := look(path)
 	if err != nil {
@@ -87,7 +84,7 @@ func finish(log *Log, err error) (*Log, error) {
 	return log, nil
 }
 
-// resume reads the log and makes it ready for more.
+// resume reads the log.
 func (l *Log) resume(f *os.File, mode Mode) (*History, error) {
 	size, err := l.size()
 	if err != nil {
@@ -97,10 +94,20 @@ func (l *Log) resume(f *os.File, mode Mode) (*History, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resume from %s: %w; name the joblog of the earlier run, or go without --resume", l.path, err)
 	}
-	return h, l.cut(end)
+	l.end = end
+	return h, nil
 }
 
-// follow makes a log ready for more without reading it.
+// Begin makes the log ready for rows: what is to be thrown away, or is torn, is cut off, and a
+// log that is empty gets its header. Until then the file is as it was.
+func (l *Log) Begin() error {
+	if !l.cuts {
+		return l.start()
+	}
+	return l.cut(l.end)
+}
+
+// follow finds the end of a log without reading all of it.
 func (l *Log) follow(f *os.File) error {
 	size, err := l.size()
 	if err != nil {
@@ -115,7 +122,8 @@ func (l *Log) follow(f *os.File) error {
 			return fmt.Errorf("read the end of the joblog %s: %w", l.path, err)
 		}
 	}
-	return l.cut(end)
+	l.end = end
+	return nil
 }
 
 // cut makes the log end at end, where a whole line ends, and writes the header if nothing is left.
@@ -235,13 +243,26 @@ func claim(f *os.File, path string) error {
 			return fmt.Errorf("open the joblog %s: gpool's own output goes there; name another file", path)
 		}
 	}
-	if err := lock(f); errors.Is(err, unix.EWOULDBLOCK) {
+	err = lock(f)
+	for tries := 0; errors.Is(err, unix.EWOULDBLOCK) && tries < lockTries; tries++ {
+		time.Sleep(lockPause)
+		err = lock(f)
+	}
+	if errors.Is(err, unix.EWOULDBLOCK) {
 		return fmt.Errorf("open the joblog %s: another run is writing to it; wait for its end, or name another file", path)
-	} else if err != nil {
+	}
+	if err != nil {
 		return fmt.Errorf("lock the joblog %s: %w", path, err)
 	}
 	return nil
 }
+
+// How long a lock is waited for. It belongs to all who have the descriptor: after a kill, a process that
+// was between fork and exec holds it until its exec.
+const (
+	lockTries = 20
+	lockPause = 50 * time.Millisecond
+)
 
 // lock locks the file until it is closed, or fails at once. Some file systems of networks and of user
 // space have no locks: a log there is used without.

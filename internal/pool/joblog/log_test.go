@@ -49,6 +49,47 @@ func write(t *testing.T, log *Log, rows ...*Row) {
 	}
 }
 
+// Create is Open and Begin.
+func Create(path string) (*Log, error) {
+	log, err := Open(path)
+	if err == nil {
+		return finish(log, log.Begin())
+	}
+	return nil, err
+}
+
+// Resume is Reopen and Begin.
+func Resume(path string, mode Mode) (*Log, *History, error) {
+	log, h, err := Reopen(path, mode)
+	if err == nil {
+		log, err = finish(log, log.Begin())
+	}
+	return log, h, err
+}
+
+// TestNothingChangesBeforeBegin: a run that does not begin leaves the log as it was.
+func TestNothingChangesBeforeBegin(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	text := header + oursRow(1, "one", 0) + "2\t:\ttorn"
+	put(t, path, text)
+	for _, open := range []func() (*Log, error){
+		func() (*Log, error) { return Open(path) },
+		func() (*Log, error) { return Open("+" + path) },
+		func() (*Log, error) { log, _, err := Reopen(path, SkipLogged); return log, err },
+	} {
+		log, err := open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := log.Close(); err != nil {
+			t.Error(err)
+		}
+		if got := contents(t, path); got != text {
+			t.Errorf("the file has become %q", got)
+		}
+	}
+}
+
 func create(t *testing.T, path string) *Log {
 	t.Helper()
 	log, err := Create(path)
