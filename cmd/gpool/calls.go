@@ -27,6 +27,7 @@ func (c *calls) Next(_ context.Context, max int) ([]pool.Call, error) {
 	rows, err := c.run.rows.Next(max)
 	if err != nil && len(rows) == 0 {
 		if err == io.EOF {
+			c.run.inputDone.Store(true)
 			c.screen.setTotal(int64(c.seq) - c.skipped)
 			return nil, err
 		}
@@ -56,7 +57,7 @@ const payloadsKept = 1 << 20
 
 // add appends the payload of a row, if it has one and has to be run.
 func (c *calls) add(row *input.Row) error {
-	if row.Err == input.ErrElsewhere || c.run.history != nil && c.done(row) {
+	if row.Err == input.ErrElsewhere || c.isDone(row) {
 		c.skipped++
 		if total := int64(c.run.total); total >= 0 {
 			c.screen.setTotal(total - c.skipped)
@@ -78,26 +79,38 @@ func (c *calls) add(row *input.Row) error {
 // a command in which {%} stands.
 const slotsTried = 64
 
-// done reports whether the log says that the call of a row is done.
-func (c *calls) done(row *input.Row) bool {
+// isDone is what done says of a call that is done; what else it says is the command under
+// which it is logged, by its number alone.
+const isDone = "done"
+
+// done asks the log whether the call of a row is done; "" is no.
+func (r *run) done(row *input.Row, seq uint64) (how string) {
 	slots := 1
-	if c.run.work.slots() {
-		slots = max(slotsTried, c.run.workers)
+	if r.work.slots() {
+		slots = max(slotsTried, r.workers)
 	}
-	other := ""
 	for slot := 1; slot <= slots; slot++ {
-		done, differs := c.run.history.Done(c.seq, c.run.text(row, c.seq, slot))
+		done, differs := r.history.Done(seq, r.text(row, seq, slot))
 		if done && differs == "" {
-			return true
+			return isDone
 		}
 		if done {
-			other = differs
+			how = differs
 		}
 	}
-	if other != "" {
-		c.warn(row, other)
+	return how
+}
+
+// isDone reports whether the call of a row need not run, since the log has it.
+func (c *calls) isDone(row *input.Row) bool {
+	if c.run.history == nil {
+		return false
 	}
-	return other != ""
+	how := c.run.done(row, c.seq)
+	if how != "" && how != isDone {
+		c.warn(row, how)
+	}
+	return how != ""
 }
 
 // warningsMost is how many calls are named that are done under another command.

@@ -3,6 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"gpool/internal/pool"
@@ -27,8 +30,11 @@ func (o *options) checkControl(given func(string) bool) error {
 	if o.resume && o.resumeFailed {
 		return errors.New("--resume and --resume-failed exclude each other: the second one runs failed calls again")
 	}
-	if (o.resume || o.resumeFailed) && o.joblog == "" {
-		return errors.New("--resume: say with --joblog which log tells what is done")
+	if flag := o.resumes(); flag != "" && o.joblog == "" {
+		return fmt.Errorf("%s: say with --joblog which log tells what is done", flag)
+	}
+	if err := o.checkFiles(given); err != nil {
+		return err
 	}
 	if o.failFast {
 		if given("halt") {
@@ -39,10 +45,67 @@ func (o *options) checkControl(given func(string) bool) error {
 	if o.lineBuffer && o.ci != "never" {
 		return errors.New("--ci folds the output of each call, and --line-buffer mixes that of all: leave one of them out")
 	}
-	if o.ci != "never" && o.format != "raw" {
+	switch {
+	case o.ci == "never":
+	case o.format != "raw":
 		return errors.New("--ci prints for people, and --format jsonl for programs: leave one of them out")
+	case o.tag:
+		return errors.New("--ci heads the output of each call with its item: leave --tag out")
+	}
+	if o.events == "-" || o.events == "fd:1" {
+		if o.format != "raw" || o.ci != "never" || o.lineBuffer || o.tag {
+			return errors.New("--events - prints events in the place of results: name a file for them, or leave --format, --ci, --tag and --line-buffer out")
+		}
 	}
 	return nil
+}
+
+// resumes is the flag that asks to go on where an earlier run ended, or "".
+func (o *options) resumes() string {
+	switch {
+	case o.resume:
+		return "--resume"
+	case o.resumeFailed:
+		return "--resume-failed"
+	}
+	return ""
+}
+
+// checkFiles finds names that are empty, and files that would be written for two purposes,
+// or while they are read.
+func (o *options) checkFiles(given func(string) bool) error {
+	type file struct{ flag, path string }
+	var files []file
+	for _, f := range []file{{"joblog", strings.TrimPrefix(o.joblog, "+")}, {"junit", o.junit}, {"events", o.events}, {"results", o.results}} {
+		switch {
+		case !given(f.flag):
+			continue
+		case f.path == "":
+			return fmt.Errorf("--%s: the name is empty", f.flag)
+		}
+		files = append(files, file{"--" + f.flag, f.path})
+	}
+	for _, path := range o.files {
+		files = append(files, file{"-a", path})
+	}
+	for i, a := range files {
+		for _, b := range files[:i] {
+			if a.flag != b.flag && sameFile(a.path, b.path) {
+				return fmt.Errorf("%s and %s name the same file, %s: each needs one of its own", b.flag, a.flag, a.path)
+			}
+		}
+	}
+	return nil
+}
+
+// sameFile reports whether two paths are of one file, also of one that is not there yet.
+func sameFile(a, b string) bool {
+	if filepath.Clean(a) == filepath.Clean(b) {
+		return a != "-"
+	}
+	one, err1 := os.Stat(a)
+	other, err2 := os.Stat(b)
+	return err1 == nil && err2 == nil && os.SameFile(one, other) && one.Mode().IsRegular()
 }
 
 // killAfter is how long what is asked to end has until it is killed.

@@ -40,7 +40,7 @@ func (r *run) openGate(p *printer) (*gate, error) {
 		Say: func(text string) { p.say("%s", text) },
 	}, g.wake)
 	if err != nil {
-		return nil, &exitError{exitPool, err}
+		return nil, err // what was asked for cannot be had here
 	}
 	return g, nil
 }

@@ -25,6 +25,8 @@ type jsonLines struct {
 	work     work
 	shelf    shelf.Shelf
 	attempts map[int]*streams // of the call under way
+
+	showAttempts bool // also those of calls that succeed in the end
 }
 
 // streams are stdout and stderr of one attempt.
@@ -37,8 +39,8 @@ type captured struct {
 
 const captureMemory = 4 << 20
 
-func newJSON(w *bufio.Writer, work work) *jsonLines {
-	return &jsonLines{w: w, work: work, shelf: shelf.Shelf{Limit: captureMemory}, attempts: map[int]*streams{}}
+func newJSON(w *bufio.Writer, work work, showAttempts bool) *jsonLines {
+	return &jsonLines{w: w, work: work, shelf: shelf.Shelf{Limit: captureMemory}, attempts: map[int]*streams{}, showAttempts: showAttempts}
 }
 
 // of returns the streams of an attempt.
@@ -118,7 +120,8 @@ func (f *jsonLines) result(r *pool.Result, o *outcome, _ *report.Record) error {
 		}
 		whole.Value = text
 	}
-	err := f.open(whole, r.Attempt, o)
+	err := f.open(whole, r.Attempt, o, true)
+	shown := r.Kind != pool.Succeeded || f.showAttempts
 	for i, e := range r.Earlier {
 		between := ","
 		if i == 0 {
@@ -126,7 +129,7 @@ func (f *jsonLines) result(r *pool.Result, o *outcome, _ *report.Record) error {
 		}
 		f.w.WriteString(between) // a bufio.Writer keeps its first error
 		end := f.work.outcome(e)
-		err = errors.Join(err, f.open(newAttempt(e, &end), e.Attempt, &end))
+		err = errors.Join(err, f.open(newAttempt(e, &end), e.Attempt, &end, shown))
 		f.w.WriteByte('}')
 	}
 	if len(r.Earlier) > 0 {
@@ -140,13 +143,17 @@ func (f *jsonLines) result(r *pool.Result, o *outcome, _ *report.Record) error {
 	return err
 }
 
-// open writes an object without its end, and in it what an attempt printed.
-func (f *jsonLines) open(v any, attempt int, o *outcome) error {
+// open writes an object without its end, and in it what an attempt printed, if that is
+// shown.
+func (f *jsonLines) open(v any, attempt int, o *outcome, shown bool) error {
 	head, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
 	f.w.Write(head[:len(head)-1])
+	if !shown {
+		return nil
+	}
 	streams := f.of(attempt)
 	for i, name := range []string{"stdout", "stderr"} {
 		if o.command == nil && streams[i].pieces == nil { // few tasks have streams

@@ -89,7 +89,7 @@ func (l *ledger) Result(r *pool.Result) error {
 		}
 	}
 	if l.log != nil && !l.early[r.Call.Seq] {
-		l.book(h.rec)
+		l.book(h.rec, r.CutShort)
 	}
 	delete(l.early, r.Call.Seq)
 	return nil
@@ -103,7 +103,7 @@ func (l *ledger) silent(r *pool.Result) {
 	if h.end.note != "" {
 		return
 	}
-	l.book(h.rec)
+	l.book(h.rec, false)
 	l.early[r.Call.Seq] = true
 }
 
@@ -156,10 +156,10 @@ func (l *ledger) count(rec *report.Record) {
 	}
 }
 
-// book makes the row of a call for the joblog. What a stop has ended is not done, and so
-// has none.
-func (l *ledger) book(rec *report.Record) {
-	if rec.Status == report.Cancelled || rec.Status == report.NotRun {
+// book makes the row of a call for the joblog. What a stop has ended, or kept from being
+// tried again, is not done, and so has none.
+func (l *ledger) book(rec *report.Record, cutShort bool) {
+	if rec.Status == report.Cancelled || rec.Status == report.NotRun || cutShort {
 		return
 	}
 	row := joblog.Row{

@@ -55,8 +55,10 @@ const listLimit = 20
 func newPrinter(r *run, s *screen) *printer {
 	p := &printer{run: r, screen: s, out: newStdout(s.out), err: bufio.NewWriterSize(s.err, 8<<10)}
 	switch {
+	case r.eventsOnStdout():
+		p.form = onlyErrors{p.err}
 	case r.opts.format == "jsonl":
-		p.form = newJSON(p.out, r.work)
+		p.form = newJSON(p.out, r.work, r.opts.showAttempts)
 	case r.opts.lineBuffer || r.opts.tag:
 		p.form = &lines{streams: [2]io.Writer{p.out, p.err}, tag: r.opts.tag}
 	case r.ci != report.NoCI:
@@ -222,7 +224,7 @@ func (p *printer) summary(t *report.Totals, stopped stop) {
 	case how == "always" || wrong || p.run.reports() || isTerminal(p.run.stdio.err):
 		p.say("%s", t.Line())
 	}
-	if stopped.signal != 0 && !wrong {
+	if stopped.signal != 0 && !wrong && !p.run.inputDone.Load() {
 		p.say("the rest of the input was not read")
 	}
 }
@@ -259,32 +261,56 @@ func writeText(w io.Writer, o *outcome) error {
 	return err
 }
 
+// onlyErrors prints stderr alone: stdout has the events.
+type onlyErrors struct{ err *bufio.Writer }
+
+func (f onlyErrors) output(o *pool.Output, _ *report.Record) error {
+	if o.Stream != ipc.Stderr {
+		return nil
+	}
+	_, err := f.err.Write(o.Data)
+	return err
+}
+
+func (f onlyErrors) result(*pool.Result, *outcome, *report.Record) error { return nil }
+
 // lines prints whole lines, each with the item before it if tag is set. Output of
 // several calls may arrive at once; the beginning of a line waits for its end. A
 // call's last line gets a newline if it has none, so that no two calls share a line.
 type lines struct {
 	streams [2]io.Writer
 	tag     bool
-	open    map[uint64]*[2][]byte // unfinished lines by call
+	open    map[uint64]*openLines // by call
+}
+
+// openLines are the unfinished lines of an attempt.
+type openLines struct {
+	attempt int
+	streams [2][]byte
 }
 
 // lineLimit is how much of a line waits for its end.
 const lineLimit = 1 << 20
 
 func (f *lines) output(o *pool.Output, _ *report.Record) error {
-	return f.add(o.Call, o.Stream, o.Data)
+	if open := f.open[o.Call.Seq]; open != nil && open.attempt != o.Attempt {
+		if err := f.finish(o.Call); err != nil { // no two attempts share a line either
+			return err
+		}
+	}
+	return f.add(o.Call, o.Attempt, o.Stream, o.Data)
 }
 
-func (f *lines) add(c *pool.Call, s ipc.Stream, b []byte) error {
+func (f *lines) add(c *pool.Call, attempt int, s ipc.Stream, b []byte) error {
 	if f.open == nil {
-		f.open = make(map[uint64]*[2][]byte)
+		f.open = make(map[uint64]*openLines)
 	}
 	open := f.open[c.Seq]
 	if open == nil {
-		open = new([2][]byte)
+		open = &openLines{attempt: attempt}
 		f.open[c.Seq] = open
 	}
-	w, begun := f.streams[s-1], &open[s-1]
+	w, begun := f.streams[s-1], &open.streams[s-1]
 	for len(b) > 0 {
 		i := bytes.IndexByte(b, '\n')
 		if i < 0 && len(*begun)+len(b) < lineLimit {
@@ -315,20 +341,25 @@ func (f *lines) line(w io.Writer, c *pool.Call, line []byte) error {
 }
 
 func (f *lines) result(r *pool.Result, o *outcome, _ *report.Record) error {
-	err := writeText(writerFunc(func(b []byte) error { return f.add(r.Call, ipc.Stdout, b) }), o)
+	err := writeText(writerFunc(func(b []byte) error { return f.add(r.Call, r.Attempt, ipc.Stdout, b) }), o)
 	if err != nil {
 		return err
 	}
-	open := f.open[r.Call.Seq]
+	return f.finish(r.Call)
+}
+
+// finish ends the lines of a call that have no end.
+func (f *lines) finish(c *pool.Call) error {
+	open := f.open[c.Seq]
 	if open == nil {
 		return nil
 	}
-	delete(f.open, r.Call.Seq)
-	for i, rest := range open {
+	delete(f.open, c.Seq)
+	for i, rest := range open.streams {
 		if len(rest) == 0 {
 			continue
 		}
-		if err := f.line(f.streams[i], r.Call, append(rest, '\n')); err != nil {
+		if err := f.line(f.streams[i], c, append(rest, '\n')); err != nil {
 			return err
 		}
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"os"
 	"strings"
 	"time"
@@ -16,14 +15,14 @@ func (r *run) reports() bool {
 	return o.joblog != "" || o.results != "" || o.junit != "" || o.events != "" || r.ci != report.NoCI
 }
 
+// eventsOnStdout reports whether events take the place of results on stdout.
+func (r *run) eventsOnStdout() bool { return r.opts.events == "-" || r.opts.events == "fd:1" }
+
 // openReports opens what the run is to be told to. Events come first, so that no file
 // of ours gets the descriptor that fd:N means.
 func (r *run) openReports(l *ledger) (events *report.Events, err error) {
 	o := r.opts
 	if o.events != "" {
-		if o.events == "-" && o.format == "jsonl" {
-			return nil, errors.New("--events - and --format jsonl both print JSON on stdout: name a file for one of them")
-		}
 		if events, err = report.OpenEvents(o.events, r.stdio.out); err != nil {
 			return nil, err
 		}
@@ -74,7 +73,7 @@ func commandWords(words []string) []string {
 
 // start is what is known of the run at its start.
 func (r *run) start() report.RunStart {
-	s := report.RunStart{Command: os.Args, Version: gpool.Version, Workers: r.workers, Total: int64(r.total)}
+	s := report.RunStart{Command: os.Args, Version: gpool.Version, Workers: r.workers, Total: int64(r.total - r.elsewhere)}
 	if r.opts.shuffle.on {
 		s.Seed = &r.opts.shuffle.seed
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,6 +29,10 @@ type run struct {
 	log     *joblog.Log     // nil without
 	history *joblog.History // what need not be run; nil is nothing
 
+	began     time.Time
+	elsewhere int         // rows of other parts, if all rows are in memory
+	inputDone atomic.Bool // all of it has been read
+
 	wantsText bool // somebody wants to know what each call runs
 }
 
@@ -37,12 +42,12 @@ func runVerb(v verb, o *options, args []string, io stdio) error {
 	if err != nil {
 		return err
 	}
-	if o.dryRun {
-		defer r.rows.Close()
-		return r.dryRun()
-	}
 	if err := r.openLog(); err != nil {
 		return errors.Join(err, r.rows.Close())
+	}
+	if o.dryRun {
+		defer r.rows.Close()
+		return errors.Join(r.dryRun(), r.closeLog())
 	}
 	// The rows are not closed: a read that nobody can interrupt may still be under
 	// way when a run is stopped, and the process ends with it.
@@ -55,7 +60,7 @@ func prepare(v verb, o *options, args []string, std stdio) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &run{verb: v, opts: o, words: args, stdio: std, total: -1}
+	r := &run{verb: v, opts: o, words: args, stdio: std, total: -1, began: time.Now()}
 	if r.workers, err = o.jobs.count(); err != nil {
 		return nil, err
 	}
@@ -73,7 +78,8 @@ func prepare(v verb, o *options, args []string, std stdio) (*run, error) {
 	return r, r.collect()
 }
 
-// openLog opens the joblog, and reads what it says is done.
+// openLog opens the joblog, and reads what it says is done. It changes nothing yet: what
+// is wrong with the command line must not cost the log of an earlier run.
 func (r *run) openLog() (err error) {
 	o := r.opts
 	mode := joblog.SkipLogged
@@ -81,21 +87,28 @@ func (r *run) openLog() (err error) {
 		mode = joblog.SkipSucceeded
 	}
 	switch {
-	case o.joblog == "":
+	case o.joblog == "" || o.dryRun && !o.resume && !o.resumeFailed:
 		return nil
 	case o.resume || o.resumeFailed:
-		r.log, r.history, err = joblog.Resume(o.joblog, mode)
+		r.log, r.history, err = joblog.Reopen(o.joblog, mode)
 	default:
-		r.log, err = joblog.Create(o.joblog)
+		r.log, err = joblog.Open(o.joblog)
 	}
 	if err != nil {
 		return err
 	}
 	if h := r.history; h != nil && h.Malformed > 0 {
-		fmt.Fprintf(r.stdio.err, "gpool: %s has %s that are no rows, and count for nothing; the first is line %d\n",
+		fmt.Fprintf(r.stdio.err, "gpool: not all of %s is a joblog: %s from line %d on counted for nothing\n",
 			o.joblog, count(int64(h.Malformed), "line"), h.FirstBad)
 	}
 	return nil
+}
+
+func (r *run) closeLog() error {
+	if r.log == nil {
+		return nil
+	}
+	return r.log.Close()
 }
 
 // openInput opens where the items come from.
@@ -175,9 +188,17 @@ func (r *run) collect() error {
 	if !shuffle.on && (!r.verb.collect || r.opts.dryRun) {
 		return nil
 	}
-	rows, err := input.ReadAll(r.rows)
+	rows, err := r.readAll()
+	if late, ok := errors.AsType[*exitError](err); ok { // the read still goes on, and ends with the process
+		return late
+	}
 	if err != nil {
 		return errors.Join(err, r.rows.Close())
+	}
+	for i := range rows {
+		if rows[i].Err == input.ErrElsewhere {
+			r.elsewhere++
+		}
 	}
 	if err := r.rows.Close(); err != nil {
 		return err
@@ -190,6 +211,24 @@ func (r *run) collect() error {
 	return nil
 }
 
+// readAll reads all rows, as long as the time of the run lasts.
+func (r *run) readAll() (rows []input.Row, err error) {
+	if r.opts.runTimeout == 0 {
+		return input.ReadAll(r.rows)
+	}
+	doneC := make(chan struct{})
+	go func() {
+		defer close(doneC)
+		rows, err = input.ReadAll(r.rows)
+	}()
+	select {
+	case <-doneC:
+		return rows, err
+	case <-time.After(r.opts.runTimeout):
+		return nil, &exitError{exitLate, fmt.Errorf("the run was ended after %v (--run-timeout), before all of its input had come", r.opts.runTimeout)}
+	}
+}
+
 // dryRun prints what would run.
 func (r *run) dryRun() error {
 	out := newStdout(r.stdio.out)
@@ -199,7 +238,7 @@ func (r *run) dryRun() error {
 		for i := range rows {
 			seq++
 			text, err := "", rows[i].Err
-			if err == input.ErrElsewhere {
+			if err == input.ErrElsewhere || r.history != nil && r.done(&rows[i], seq) == isDone {
 				continue
 			}
 			if err == nil { // the slot is not known before a call runs: 1 stands for it
@@ -237,25 +276,27 @@ func (r *run) execute() error {
 	defer screen.stop()
 	printer := newPrinter(r, screen)
 	ledger := newLedger(r, printer)
+	gate, err := r.openGate(printer)
+	if err != nil {
+		return errors.Join(err, ledger.close())
+	}
+	defer gate.close()
 	events, err := r.openReports(ledger)
+	if err == nil && r.log != nil {
+		err = r.log.Begin()
+	}
 	if err != nil {
 		return errors.Join(err, ledger.close())
 	}
 	story := newStory(r, printer, events)
-	began := time.Now()
-	stopped, err := r.runPool(ledger, story, screen)
-	ledger.totals.Wall = time.Since(began)
+	stopped, err := r.runPool(ledger, story, screen, gate)
+	ledger.totals.Wall = time.Since(r.began)
 	screen.stop()
 	return r.conclude(ledger, story, stopped, err)
 }
 
 // runPool runs the job in a pool of its own, and returns when nothing of either is left.
-func (r *run) runPool(ledger *ledger, story *story, screen *screen) (stopped stop, err error) {
-	gate, err := r.openGate(ledger.printer)
-	if err != nil {
-		return stopped, err
-	}
-	defer gate.close()
+func (r *run) runPool(ledger *ledger, story *story, screen *screen, gate *gate) (stopped stop, err error) {
 	config := r.config(screen, story, gate)
 	if err := r.work.configure(&config); err != nil {
 		return stopped, &exitError{exitPool, err}
@@ -265,7 +306,7 @@ func (r *run) runPool(ledger *ledger, story *story, screen *screen) (stopped sto
 		return stopped, &exitError{exitPool, err}
 	}
 	gate.opened(p)
-	signals := watchSignals(p, screen, r.opts)
+	signals := watchSignals(p, screen, r.opts, r.began)
 	story.begin(p)
 	running, err := p.Submit(r.job(ledger, screen))
 	if err == nil {
@@ -304,7 +345,7 @@ func (r *run) job(ledger *ledger, screen *screen) pool.Job {
 		j.Order = pool.Unordered
 	}
 	if r.verb.collect || o.shuffle.on {
-		j.Total = r.total
+		j.Total, j.Finite = r.total, true
 	}
 	if !r.verb.collect && j.ChunkSize == 0 {
 		j.ChunkSize = 1
@@ -315,7 +356,7 @@ func (r *run) job(ledger *ledger, screen *screen) pool.Job {
 // conclude ends the reports, says how it went, and makes the exit code of it.
 func (r *run) conclude(l *ledger, s *story, stopped stop, err error) error {
 	t := &l.totals
-	if known := int64(r.total); r.total >= 0 && err == nil { // the pool has not even taken them
+	if known := int64(r.total); r.total >= 0 { // the pool has not even taken them
 		if left := known - t.Calls - t.Skipped - l.elsewhere; left > 0 {
 			t.Calls, t.NotRun = t.Calls+left, t.NotRun+left
 		}

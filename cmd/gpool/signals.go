@@ -50,7 +50,7 @@ const giveUp = 2 * time.Second
 
 // watchSignals begins to listen. What was ignored when gpool was started (nohup, a
 // shell's background job) stays ignored.
-func watchSignals(p *pool.Pool, s *screen, o *options) *signals {
+func watchSignals(p *pool.Pool, s *screen, o *options, began time.Time) *signals {
 	w := &signals{
 		pool: p, screen: s, opts: o,
 		comeC: make(chan os.Signal, 8),                                                        // a few, so that none is lost
@@ -64,7 +64,7 @@ func watchSignals(p *pool.Pool, s *screen, o *options) *signals {
 	// Heard and not heeded: a write to a closed pipe then fails with EPIPE, and the
 	// run ends in order instead of on the spot.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	go w.watch()
+	go w.watch(began)
 	go w.tell()
 	return w
 }
@@ -77,12 +77,12 @@ func (w *signals) stop() stop {
 	return w.stopped
 }
 
-func (w *signals) watch() {
+func (w *signals) watch(began time.Time) {
 	defer close(w.doneC)
 	defer close(w.sayC)
 	var lateC <-chan time.Time
 	if d := w.opts.runTimeout; d > 0 {
-		lateC = time.After(d)
+		lateC = time.After(d - time.Since(began))
 	}
 	for {
 		select {

@@ -245,8 +245,11 @@ func (j *jobPlan) waitFirst(calls []Call, f *flight, recalled bool) {
 // twice what the workers can be given, when half of that has gone: often enough
 // that none starves, seldom enough that a batch is worth its trip.
 func (p *plan) wants(j *jobPlan) int {
-	if j.inputDone || j.paused {
+	if j.inputDone || j.paused && !j.halted {
 		return 0
+	}
+	if j.halted { // of a finite source: what is left is accounted for
+		return firstPull
 	}
 	target := 2 * p.target * max(j.size(p.target), j.depth())
 	if 2*j.waits > target {
@@ -836,16 +839,17 @@ func (p *plan) toRecall(now time.Time) (slot int, id uint64, again time.Time, ok
 // idle reports whether the job's calls are not begun at present.
 func (j *jobPlan) idle() bool { return j.paused || j.halted }
 
-// halt ends the input of a job for good and returns what waits, also for its next
+// halt ends the input of a job for good, but for a finite one, and returns what waits, also for its next
 // attempt: it will not be run. Calls that come back from workers afterwards are taken
 // by calling it again.
 func (j *jobPlan) halt() []segment {
 	waiting := j.waiting
+	j.inputDone = j.inputDone || !j.running.job.Finite
 	for _, d := range j.delayed {
 		waiting = append(waiting, segment{calls: []Call{d.call}, attempt: d.attempt})
 	}
 	j.delayed = nil
-	j.waiting, j.waits, j.inputDone, j.halted = nil, 0, true, true
+	j.waiting, j.waits, j.halted = nil, 0, true
 	return waiting
 }
 

@@ -146,6 +146,9 @@ type Job struct {
 	// many as take some 20 ms, at most Python's ceil(Total / (4 * workers)).
 	ChunkSize int
 	Total     int // number of calls if it is known, else 0
+	// Finite says that the source has all calls at hand: when the job is stopped, those
+	// that were not pulled yet are pulled all the same, and end as not run.
+	Finite bool
 	// Window is how many calls may have been pulled and not yet been consumed; 0
 	// means 1024, or what the workers need if that is more. Collected has none.
 	Window int
