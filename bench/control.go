@@ -31,6 +31,9 @@ func (b *bench) control() error {
 	b.compareOptions("a call of 20 ms, every option", options, "sleep 0.02; echo {}")
 	b.compareOptions("/bin/echo, every option", options, "")
 	for _, o := range options {
+		if strings.HasPrefix(o, "--backoff") || strings.HasPrefix(o, "--retry-on") || o == "--show-attempts" {
+			continue // they mean nothing without --retries
+		}
 		b.compareOptions("/bin/echo, "+strings.ReplaceAll(o, "DIR/", ""), []string{o}, "")
 	}
 	return nil
