@@ -280,7 +280,7 @@ func (e *exitCodes) code() int {
 func (l *ledger) verdict(stopped stop, err error) error {
 	t := &l.totals
 	switch {
-	case errors.Is(err, syscall.EPIPE): // whoever read our output has left: quietly
+	case l.printer.broken && errors.Is(err, syscall.EPIPE): // whoever read our output has left: quietly
 		return &exitError{code: exitSignal + int(syscall.SIGPIPE)}
 	case err != nil:
 		return l.run.failure(err)

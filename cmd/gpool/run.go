@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -38,6 +39,8 @@ type run struct {
 
 // runVerb does what the command line says. Its error has the exit code.
 func runVerb(v verb, o *options, args []string, io stdio) error {
+	// A question about what runs must not end gpool while it still reads its input.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGUSR1)
 	r, err := prepare(v, o, args, io)
 	if err != nil {
 		return err
