@@ -341,6 +341,8 @@ func (r *run) job(ledger *ledger, screen *screen) pool.Job {
 		Retry: r.retry(), Limits: o.limits(), Halt: o.halt,
 	}
 	j.Task, j.Common = r.work.job()
+	// A command takes longer than the round trip, and what is under way at a crash runs twice.
+	j.Single = r.log != nil && !o.tasks
 	if ledger.bookable() {
 		j.Silent = ledger.silent
 	}

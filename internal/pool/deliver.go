@@ -129,6 +129,7 @@ type deliverer struct {
 	failed  error             // once set, everything is dropped
 	results int               // consumed and not yet reported to the loop
 	bytes   int               // their payloads
+	taken   int               // results that have come, and were not reported to the loop
 	told    []Event           // of results that the consumer may not have written yet
 }
 
@@ -174,8 +175,8 @@ func (d *deliverer) report() {
 	}
 	clear(d.told)
 	d.told = d.told[:0]
-	d.pool.inbox.put(consumed{d.Running, d.results, d.bytes})
-	d.results, d.bytes = 0, 0
+	d.pool.inbox.put(consumed{d.Running, d.results, d.bytes, d.taken})
+	d.results, d.bytes, d.taken = 0, 0, 0
 }
 
 func (d *deliverer) deliver(m *delivery) {
@@ -194,6 +195,7 @@ func (d *deliverer) deliver(m *delivery) {
 		return
 	}
 	delete(d.entries, seq)
+	d.taken++
 	e.result = m.result
 	d.order.finished(e)
 	d.silent(e)

@@ -23,6 +23,7 @@ type (
 	consumed struct { // the deliverer: so many results, of so many bytes of payload
 		*Running
 		results, bytes int
+		taken          int // results that it has got, also those whose turn has not come
 	}
 	unconsumed struct{ *Running } // the deliverer: the consumer has failed
 	gone       struct {           // a link: its worker has ended, and so has everything of it
@@ -135,6 +136,7 @@ func (l *loop) handle(m message) {
 		if j := l.jobs[m.Running]; j != nil {
 			j.consumed += uint64(m.results)
 			j.bytes -= m.bytes
+			j.untaken -= m.taken
 		}
 	case unconsumed:
 		l.giveUp(m.Running)
@@ -213,6 +215,7 @@ func (l *loop) settle(j *jobPlan, r Result) delivery {
 		return delivery{result: failed, retried: true}
 	}
 	j.settle(&r)
+	j.untaken++
 	l.plan.counted.count(&r)
 	j.ended(&r)
 	return delivery{result: r}
@@ -251,7 +254,8 @@ func (l *loop) pulled(m pulled) {
 func (l *loop) dispatch(now time.Time) (again time.Time) {
 	for r, j := range l.jobs {
 		backlog := r.backlog.Load()
-		j.paused = backlog > backlogHigh || j.paused && backlog > backlogLow
+		j.behind = backlog > backlogHigh || j.behind && backlog > backlogLow
+		j.paused = j.behind || j.single && j.untaken >= l.plan.target
 	}
 	for _, j := range l.jobs {
 		if j.haltDue && !j.halted {

@@ -115,7 +115,9 @@ type jobPlan struct {
 	inputDone   bool
 	halted      bool // nothing of it is begun any more
 	single      bool // a worker gets a chunk only when it has none: calls do not begin unasked
-	paused      bool // the consumer is behind
+	untaken     int  // results that are on their way to the consumer
+	behind      bool // much output is
+	paused      bool // the consumer is behind, so nothing is begun
 	mean        time.Duration
 	times       durations            // of calls that ended by themselves; kept if a limit needs them
 	delayed     delays               // calls that wait for their next attempt, by when it is due
@@ -164,12 +166,9 @@ func (p *plan) surplus() (int, bool) {
 func (p *plan) add(r *Running) *jobPlan {
 	workers := p.target
 	j := &jobPlan{running: r, chunkSize: min(r.job.ChunkSize, ipc.MaxCalls), window: r.job.Window, bound: 1}
-	if r.job.Halt.On != 0 && j.chunkSize == 0 { // or calls begin that nobody wants any more
+	j.single = r.job.Single || r.job.Halt.On != 0 || p.paced
+	if p.paced || j.single && j.chunkSize == 0 {
 		j.chunkSize = 1
-	}
-	j.single = r.job.Halt.On != 0
-	if p.paced {
-		j.single, j.chunkSize = true, 1
 	}
 	if r.job.Total > 0 {
 		j.bound = (r.job.Total + 4*workers - 1) / (4 * workers) // Python's Pool._map_async
