@@ -2,7 +2,7 @@
 // pages it crashes the process, on some it never ends, and some pages come only at the
 // second attempt. None of that ends the program, and it says at the end what became of
 // each page. Which failures are worth another attempt is for the program to decide:
-// gpool never runs a call twice by itself.
+// gpool runs a call again only where it is told to.
 //
 //	go run ./examples/scraper
 package main
@@ -24,9 +24,10 @@ import (
 
 // page is what is known of a page. It travels, so its fields are exported.
 type page struct {
-	URL   string
-	Title string
-	Links int
+	URL     string
+	Title   string
+	Links   int
+	Attempt int
 }
 
 // errBusy is for pages that may be there at another time. It is found in the parent by
@@ -50,7 +51,11 @@ var fetch = gpool.Register("fetch", func(ctx context.Context, url string) (page,
 	if err != nil {
 		return page{}, err
 	}
-	return parse(url, string(text)), nil
+	p := parse(url, string(text))
+	if call, ok := gpool.Info(ctx); ok {
+		p.Attempt = call.Attempt
+	}
+	return p, nil
 })
 
 // parse stands for a library with bugs.
@@ -66,10 +71,11 @@ func parse(url, text string) page {
 	}
 	_, title, _ := strings.Cut(text, "<title>")
 	title, _, _ = strings.Cut(title, "</title>")
-	return page{url, title, strings.Count(text, "<a ")}
+	return page{URL: url, Title: title, Links: strings.Count(text, "<a ")}
 }
 
-const attempts = 3
+// retries is how many times a page is asked for again.
+const retries = 2
 
 func main() { gpool.Main(run) }
 
@@ -92,51 +98,33 @@ func run() int {
 	for i := range 20 {
 		urls = append(urls, fmt.Sprintf("%s/page/%d", site, i))
 	}
-	results := make([]string, len(urls))
-	todo := make([]int, len(urls)) // places in urls
-	for i := range urls {
-		todo[i] = i
-	}
-	for attempt := 1; len(todo) > 0; attempt++ {
-		batch := make([]string, len(todo))
-		for i, at := range todo {
-			batch[i] = urls[at]
-		}
-		todo = scrape(ctx, pool, batch, todo, results, attempt)
-	}
-	for i, result := range results {
-		fmt.Printf("page %2d: %s\n", i, result)
+	i := 0
+	busy := gpool.RetryIf(func(err error) bool { return errors.Is(err, errBusy) })
+	for p, err := range gpool.IMap(ctx, pool, fetch, urls, gpool.Retries(retries), gpool.Backoff(time.Millisecond, time.Second), busy) {
+		fmt.Printf("page %2d: %s\n", i, becameOf(p, err))
+		i++
 	}
 	s := pool.Stats()
 	fmt.Printf("%d workers died, %d calls ran out of time\n", s.Deaths, s.TimedOut)
 	return 0
 }
 
-// scrape makes one attempt at each page, and returns which are worth another one.
-func scrape(ctx context.Context, pool *gpool.Pool, batch []string, places []int, results []string, attempt int) (again []int) {
-	i := 0
-	for p, err := range gpool.IMap(ctx, pool, fetch, batch) {
-		at := places[i]
-		i++
-		var died *gpool.WorkerDiedError
-		var late *gpool.TimeoutError
-		var panicked *gpool.PanicError
-		switch {
-		case err == nil:
-			results[at] = fmt.Sprintf("%q, %d links, attempt %d", p.Title, p.Links, attempt)
-		case errors.Is(err, errBusy) && attempt < attempts:
-			again = append(again, at)
-		case errors.As(err, &died):
-			results[at] = fmt.Sprintf("the parser crashed (exit status %d)", died.ExitCode)
-		case errors.As(err, &late):
-			results[at] = fmt.Sprintf("the parser did not end within %v", late.Limit)
-		case errors.As(err, &panicked):
-			results[at] = "the parser panicked: " + panicked.Value
-		default:
-			results[at] = fmt.Sprintf("given up after %d attempts", attempt)
-		}
+// becameOf says what became of a page.
+func becameOf(p page, err error) string {
+	var died *gpool.WorkerDiedError
+	var late *gpool.TimeoutError
+	var panicked *gpool.PanicError
+	switch {
+	case err == nil:
+		return fmt.Sprintf("%q, %d links, attempt %d", p.Title, p.Links, p.Attempt)
+	case errors.As(err, &died):
+		return fmt.Sprintf("the parser crashed (exit status %d)", died.ExitCode)
+	case errors.As(err, &late):
+		return fmt.Sprintf("the parser did not end within %v", late.Limit)
+	case errors.As(err, &panicked):
+		return "the parser panicked: " + panicked.Value
 	}
-	return again
+	return fmt.Sprintf("given up after %d attempts", retries+1)
 }
 
 // serve is the site, in place of the world.
