@@ -256,6 +256,9 @@ func (d *deliverer) keep(e *entry, m *delivery) error {
 
 // replay prints what a call has on the shelf.
 func (d *deliverer) replay(e *entry) {
+	if e.pieces == nil {
+		return
+	}
 	o := Output{Call: e.call}
 	if d.job.Hold { // then it has ended
 		o.Result = &e.result

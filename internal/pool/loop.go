@@ -206,19 +206,33 @@ func (l *loop) refuse() {
 // settle decides what a result of a call is: its last one, or that of an attempt that
 // is followed by another. It counts it.
 func (l *loop) settle(j *jobPlan, r Result) delivery {
-	again := j.retryOf(r.Call).again(&r)
-	if r.CutShort = again && j.halted; again && !j.halted {
-		failed := r
-		j.retry(&failed, time.Now(), rand.Float64())
-		l.plan.counted.Retried++
-		l.tellCall(Event{Kind: CallRetried, Slot: r.Slot, Pid: r.Pid, Task: j.task(r.Call), Result: &failed})
-		return delivery{result: failed, retried: true}
+	if retry := j.retryOf(r.Call); retry != nil {
+		again := l.again(j, retry, r)
+		if again.retried {
+			return again
+		}
+		r.CutShort = again.result.CutShort
 	}
 	j.settle(&r)
 	j.untaken++
 	l.plan.counted.count(&r)
 	j.ended(&r)
 	return delivery{result: r}
+}
+
+// again lets a call that has failed be run once more, if it may be. It stands apart from
+// settle because a result that Retry.If may keep is memory of its own for each call.
+func (l *loop) again(j *jobPlan, retry *Retry, r Result) delivery {
+	switch {
+	case !retry.again(&r):
+		return delivery{}
+	case j.halted:
+		return delivery{result: Result{CutShort: true}}
+	}
+	j.retry(&r, time.Now(), rand.Float64())
+	l.plan.counted.Retried++
+	l.tellCall(Event{Kind: CallRetried, Slot: r.Slot, Pid: r.Pid, Task: j.task(r.Call), Result: &r})
+	return delivery{result: r, retried: true}
 }
 
 // end gives a call its result.
