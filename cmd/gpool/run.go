@@ -361,10 +361,12 @@ func (r *run) job(ledger *ledger, screen *screen) pool.Job {
 // conclude ends the reports, says how it went, and makes the exit code of it.
 func (r *run) conclude(l *ledger, s *story, stopped stop, err error) error {
 	t := &l.totals
-	if known := int64(r.total); r.total >= 0 { // the pool has not even taken them
-		if left := known - t.Calls - t.Skipped - l.elsewhere; left > 0 {
-			t.Calls, t.NotRun = t.Calls+left, t.NotRun+left
-		}
+	left := int64(0) // calls that have no result
+	if known := int64(r.total); r.total >= 0 {
+		left = max(0, known-t.Calls-t.Skipped-l.elsewhere)
+	}
+	if err == nil { // the pool has not even taken them
+		t.Calls, t.NotRun, left = t.Calls+left, t.NotRun+left, 0
 	}
 	verdict := l.verdict(stopped, err)
 	t.Exit = exitCode(verdict)
@@ -374,6 +376,9 @@ func (r *run) conclude(l *ledger, s *story, stopped stop, err error) error {
 	failed := errors.Join(l.close(), s.end(t))
 	if !l.printer.broken { // else results are missing from the counts
 		l.printer.summary(t, stopped)
+		if left > 0 {
+			l.printer.say("%s more have no result: the run could not go on, and some of them may have run", count(left, "call"))
+		}
 	}
 	// A call that failed and was run again under another number has two rows; with
 	// --resume both count, and one is left.

@@ -136,7 +136,7 @@ func (l *loop) result(k *link, a *arrival) error {
 // worker says; what it does not say, or cannot be, is what can be told from here. A
 // worker in another language need not say it.
 func (l *loop) times(slot int, a *arrival, now time.Time) (start time.Time, elapsed time.Duration) {
-	begun := l.plan.slots[slot].moved
+	begun := l.plan.slots[slot].begun
 	most := now.Sub(begun)
 	if a.start == 0 || a.elapsed < 0 {
 		return begun, most
@@ -157,7 +157,7 @@ func (l *loop) tellBegun(slot int) {
 	s := &l.plan.slots[slot]
 	if f := s.head(); f != nil && l.config.CallEvents {
 		c := f.calls[0]
-		l.tellCall(Event{Kind: CallStarted, Time: s.moved, Slot: slot + 1, Pid: s.pid, Task: f.task(), Call: &c, Attempt: f.attempt})
+		l.tellCall(Event{Kind: CallStarted, Time: s.begun, Slot: slot + 1, Pid: s.pid, Task: f.task(), Call: &c, Attempt: f.attempt})
 	}
 }
 

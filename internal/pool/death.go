@@ -113,7 +113,7 @@ func (l *loop) mourn(died *WorkerDiedError, now time.Time) {
 func (l *loop) bury(m gone, victim *flight, died *WorkerDiedError, before *slotPlan) {
 	r := Result{
 		Call: &victim.calls[0], Kind: WorkerDied, Err: died, Slot: m.slot + 1, Pid: m.pid, Attempt: victim.attempt,
-		Start: before.moved, Elapsed: time.Since(before.moved), Printed: before.printed,
+		Start: before.begun, Elapsed: time.Since(before.begun), Printed: before.printed,
 	}
 	guilty := before.condemned == victim.id
 	limit, limited := died.Cause.(*LimitError)

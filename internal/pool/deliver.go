@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"gpool/internal/ipc"
 	"gpool/internal/shelf"
@@ -230,6 +231,7 @@ func (d *deliverer) output(e *entry, m *delivery) {
 		}
 	}
 	m.link.owed.Add(-int64(len(m.data)))
+	m.link.taken.Store(time.Now().UnixNano())
 	e.unpaid += len(m.data)
 	if e.unpaid >= creditStep {
 		m.link.outbox.put(outgoing{kind: ipc.KindCredit, numbers: ipc.Numbers{ID: m.id, N: uint64(e.unpaid)}})

@@ -29,6 +29,7 @@ type link struct {
 	short  sync.WaitGroup // answers and kills
 	tail   tail           // what it printed last
 	owed   atomic.Int64   // bytes of output that came and were not taken; the loop adds, the deliverer takes off
+	taken  atomic.Int64   // when it last did so, in nanoseconds since 1970
 
 	mu      sync.Mutex
 	proc    Process // nil until launched

@@ -68,7 +68,8 @@ type slotPlan struct {
 	fails     int       // starts that failed in a row
 	spoke     time.Time // when its running call last printed something; zero if it has not
 	printed   Printed   // by its running call
-	moved     time.Time // when it was last sent a call while idle, or finished one: its running call has begun then
+	begun     time.Time // when it was last sent a call while idle, or finished one: its running call has begun then
+	moved     time.Time // the same, later by the time in which that call stood still: from then on it ages
 	stalled   time.Time // since when its call waits for somebody to take its output; zero if it does not
 	recalled  bool      // asked to give back what waits, and has not answered
 	warned    uint64    // the call that was told that its soft limit has passed
@@ -366,7 +367,7 @@ func (p *plan) send(f flight, slot int, now time.Time) chunk {
 	f.id = s.nextID
 	s.nextID += uint64(len(f.calls))
 	if s.calls == 0 {
-		s.moved = now
+		s.begin(now)
 	}
 	s.flights = append(s.flights, f)
 	s.calls += len(f.calls)
@@ -486,9 +487,14 @@ func (p *plan) finish(slot int, id uint64, n int, now time.Time, book func(j *jo
 		}
 		book(j, c, attempt, i)
 	}
-	s.moved = now
-	s.spoke, s.printed, s.stalled = time.Time{}, Printed{}, time.Time{}
+	s.begin(now)
 	return nil
+}
+
+// begin books that a slot's worker can have begun its next call.
+func (s *slotPlan) begin(now time.Time) {
+	s.begun, s.moved = now, now
+	s.spoke, s.printed, s.stalled = time.Time{}, Printed{}, time.Time{}
 }
 
 // took tells the plan how long n calls took, for the size of the next chunks. One
@@ -572,7 +578,7 @@ func (p *plan) withdraw(slot int, id uint64, now time.Time) (flight, bool) {
 	s.bytes -= size(f.calls)
 	f.job.flying -= len(f.calls)
 	if at == 0 {
-		s.moved = now
+		s.begin(now)
 	}
 	return f, true
 }
@@ -775,13 +781,21 @@ func (p *plan) overdue(now time.Time) (c overdueCall, again time.Time, ok bool) 
 	return c, again, false
 }
 
-// stall books whether the call of a slot waits for somebody to take its output: that is
-// no fault of its own, so it does not age meanwhile.
-func (s *slotPlan) stall(on bool, now time.Time) {
+// stallTime is for how long nobody must have taken any output of a call that waits for
+// that, before it stops to age. Who reads slowly, and reads, does not stop its clock.
+const stallTime = 500 * time.Millisecond
+
+// stall books how many bytes of output have come from a slot's worker and were not taken, and
+// when some were last taken. A call that waits for that is without fault, so it does not age.
+func (s *slotPlan) stall(owed int64, taken, now time.Time) {
+	if taken.Before(s.begun) {
+		taken = s.begun
+	}
+	waits := owed >= owedMost && s.printed.Stdout+s.printed.Stderr >= owedMost && now.Sub(taken) >= stallTime
 	switch {
-	case on && s.stalled.IsZero():
-		s.stalled = now
-	case !on && !s.stalled.IsZero():
+	case waits && s.stalled.IsZero():
+		s.stalled = taken
+	case !waits && !s.stalled.IsZero():
 		s.moved = s.moved.Add(now.Sub(s.stalled))
 		s.stalled = time.Time{}
 	}
@@ -790,9 +804,12 @@ func (s *slotPlan) stall(on bool, now time.Time) {
 // paused books that what the workers run stood still for a while: it does not age.
 func (p *plan) paused(d time.Duration) {
 	for i := range p.slots {
-		p.slots[i].moved = p.slots[i].moved.Add(d)
-		if spoke := &p.slots[i].spoke; !spoke.IsZero() {
-			*spoke = spoke.Add(d)
+		s := &p.slots[i]
+		s.moved = s.moved.Add(d)
+		for _, at := range []*time.Time{&s.spoke, &s.stalled} {
+			if !at.IsZero() {
+				*at = at.Add(d)
+			}
 		}
 	}
 }

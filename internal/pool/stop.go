@@ -95,7 +95,7 @@ func (l *loop) stubborn(m stubborn) {
 func (l *loop) enforce(now time.Time) time.Time {
 	for slot, k := range l.links {
 		if k != nil {
-			l.plan.slots[slot].stall(k.owed.Load() >= owedMost, now)
+			l.plan.slots[slot].stall(k.owed.Load(), time.Unix(0, k.taken.Load()), now)
 		}
 	}
 	for {

@@ -11,7 +11,8 @@ func TestTimesOfWorkersThatSayNone(t *testing.T) {
 	begun := time.Unix(1700000000, 0)
 	now := begun.Add(700 * time.Millisecond)
 	l := &loop{plan: newPlan(1, Quota{})}
-	l.plan.slots[0].moved = begun
+	l.plan.slots[0].begin(begun)
+	l.plan.paused(time.Hour) // a pause is no part of it
 	said := begun.Add(20 * time.Millisecond)
 	for name, c := range map[string]struct {
 		a       arrival
@@ -40,16 +41,23 @@ func TestACallThatWaitsForItsReaderDoesNotAge(t *testing.T) {
 		t.Fatal("the call is not sent")
 	}
 	s, at := &p.slots[0], func(ms int) time.Time { return noon.Add(time.Duration(ms) * time.Millisecond) }
-	s.stall(true, at(50))
-	s.stall(true, at(60)) // still
-	if _, _, ok := p.overdue(at(1000)); ok {
+	const much = 1 << 20
+	s.printed.Stdout = much
+	s.stall(much, at(50), at(90)) // some was taken just now
+	if !s.stalled.IsZero() {
+		t.Error("a call whose reader reads stops to age")
+	}
+	s.stall(much, at(50), at(1000))
+	s.stall(much, at(50), at(1010)) // still
+	if _, _, ok := p.overdue(at(1010)); ok {
 		t.Error("it is overdue while nobody takes its output")
 	}
-	s.stall(false, at(1050))
-	if _, again, ok := p.overdue(at(1050)); ok || !again.Equal(at(1100)) {
+	p.paused(time.Second) // Ctrl-Z meanwhile counts once
+	s.stall(0, at(2050), at(2050))
+	if _, again, ok := p.overdue(at(2050)); ok || !again.Equal(at(2100)) {
 		t.Errorf("it is overdue at %v, half of its time is left", again.Sub(noon))
 	}
-	if c, _, ok := p.overdue(at(1100)); !ok || c.hard {
+	if c, _, ok := p.overdue(at(2100)); !ok || c.hard {
 		t.Errorf("it is not overdue when its time is up: %+v", c)
 	}
 }

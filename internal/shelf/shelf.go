@@ -23,9 +23,10 @@ type Shelf struct {
 // pieceCost is what a piece counts in memory besides its bytes.
 const pieceCost = 64
 
-// extent is how much of the file a piece gets at least: what is put behind it later lies
-// beside it, so that much output in small pieces is read, and its space given back, in
-// large ones. Nothing is written there before it is used, so it takes no room.
+// extent is how much of the file a piece that is put beside others gets at most, so that
+// what comes later lies behind it: much output in small pieces is then read, and its space
+// given back, in large ones. It gets as much as there is already of its kind, so the file
+// is never more than a few times as long as what is in it.
 const extent = 1 << 20
 
 // Piece is what was put on a shelf at once, or joined.
@@ -68,7 +69,7 @@ func (s *Shelf) Put(data []byte, beside Piece) (Piece, error) {
 	}
 	p := Piece{at: beside.at + int64(beside.n), n: len(data), room: beside.room - len(data)}
 	if beside.room < len(data) {
-		whole := max(len(data), extent)
+		whole := max(len(data), min(2*beside.n, extent))
 		p = Piece{at: s.end, n: len(data), room: whole - len(data)}
 		s.end += int64(whole)
 	}
