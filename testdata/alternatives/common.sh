@@ -5,7 +5,7 @@
 #   GPOOL   what is tested (default: gpool of the PATH)
 #   SCALE   small, or full: the sizes of the manual, which take minutes and 20 GB of disk
 #   VERBOSE if it is not empty, numbers are told as well
-#   MAXMEM  how much memory gpool may take, in MiB (default: 128; 256 at full scale)
+#   MAXMEM  how much memory gpool may take, in MiB (default: 128)
 set -eu
 gpool=${GPOOL:-gpool}
 name=$(basename "$0" .sh)
@@ -36,7 +36,7 @@ scaled() {
 
 # memory_within MIB WHAT fails if gpool has taken more memory than it may for this.
 memory_within() {
-	limit=${MAXMEM:-$(scaled 128 256)}
+	limit=${MAXMEM:-128}
 	[ "$1" -le "$limit" ] || fail "it took $1 MiB of memory for $2, and $limit are allowed"
 	[ -z "${VERBOSE-}" ] || echo "$name: $1 MiB of memory for $2" >&2
 }
