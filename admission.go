@@ -1,13 +1,6 @@
 package gpool
 
-import (
-	"fmt"
-	"sync/atomic"
-	"time"
-
-	"gpool/internal/pool"
-	"gpool/internal/pool/admit"
-)
+import "time"
 
 // When calls may begin, beside a worker that is free. With any of these options a chunk
 // has one call.
@@ -56,56 +49,4 @@ func MinFreeMemory(bytes int64) Option {
 // Nice adds n to the niceness of workers, and of all that they start.
 func Nice(n int) Option {
 	return ofPools("Nice", func(c *config) { c.nice = n })
-}
-
-// gate is what the calls of a pool wait for.
-type gate struct {
-	*admit.Admission
-	pool atomic.Pointer[pool.Pool] // once there is one
-}
-
-// openGate makes the gate that was asked for, nil if none was. close it with the pool.
-func (c *config) openGate() (*gate, error) {
-	if c.admit == (admission{}) {
-		return nil, nil
-	}
-	g := &gate{}
-	a, err := admit.Open(admit.Options{
-		Delay: c.admit.Delay, Rate: c.admit.Rate, MaxLoad: c.admit.MaxLoad, MinFree: c.admit.MinFree,
-	}, func() {
-		if p := g.pool.Load(); p != nil {
-			p.Wake()
-		}
-	})
-	if err != nil {
-		return nil, fmt.Errorf("gpool: %w", err)
-	}
-	g.Admission = a
-	return g, nil
-}
-
-// opened lets the gate wake its pool, and ends it with that. g may be nil.
-func (g *gate) opened(p *pool.Pool) {
-	if g == nil {
-		return
-	}
-	g.pool.Store(p)
-	go func() { // ends with the pool
-		<-p.Done()
-		_ = g.close()
-	}()
-}
-
-func (g *gate) close() error {
-	if g == nil {
-		return nil
-	}
-	return g.Close()
-}
-
-// admission is what the options ask for.
-type admission struct {
-	Rate, MaxLoad float64
-	Delay         time.Duration
-	MinFree       int64
 }

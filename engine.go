@@ -86,12 +86,12 @@ func newEngine(ctx context.Context, c *config, v *vault) (*engine, error) {
 	if err := e.hooks(c); err != nil {
 		return nil, err
 	}
-	gate, err := c.openGate()
-	if err != nil {
-		return nil, err
-	}
-	if gate != nil {
-		c.pool.Gate = gate
+	if c.admit.Wanted() {
+		gate, err := admit.Open(c.admit)
+		if err != nil {
+			return nil, fmt.Errorf("gpool: %w", err)
+		}
+		c.pool.Gate = gate // which the pool closes
 	}
 	if c.hear != nil {
 		c.pool.CallEvents = true
@@ -99,9 +99,11 @@ func newEngine(ctx context.Context, c *config, v *vault) (*engine, error) {
 	}
 	p, err := pool.New(c.pool)
 	if err != nil {
-		return nil, fmt.Errorf("gpool: %w", errors.Join(err, gate.close()))
+		if c.pool.Gate != nil {
+			_ = c.pool.Gate.Close()
+		}
+		return nil, fmt.Errorf("gpool: %w", err)
 	}
-	gate.opened(p)
 	e.pool = p
 	atExit.add(e)
 	e.mu.Lock() // which end waits for

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gpool/internal/pool"
+	"gpool/internal/pool/admit"
 )
 
 // Option is a property of a pool or an executor, for [New] and the like.
@@ -39,7 +40,7 @@ type config struct {
 	stderr       io.Writer
 	procs        int
 	nice         int
-	admit        admission
+	admit        admit.Options
 	hear         func(Event)
 	onlyOfPools  []string // names of options that make sense with processes only
 	err          error

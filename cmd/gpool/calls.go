@@ -79,38 +79,35 @@ func (c *calls) add(row *input.Row) error {
 // a command in which {%} stands.
 const slotsTried = 64
 
-// isDone is what done says of a call that is done; what else it says is the command under
-// which it is logged, by its number alone.
-const isDone = "done"
-
-// done asks the log whether the call of a row is done; "" is no.
-func (r *run) done(row *input.Row, seq uint64) (how string) {
+// done asks the log whether the call of a row is done, and once for each call. differs is
+// the command under which it is logged, if it is done by its number alone.
+func (r *run) done(row *input.Row, seq uint64) (done bool, differs string) {
+	if r.history == nil {
+		return false, ""
+	}
 	slots := 1
 	if r.work.slots() {
 		slots = max(slotsTried, r.workers)
 	}
 	for slot := 1; slot <= slots; slot++ {
-		done, differs := r.history.Done(seq, r.text(row, seq, slot))
-		if done && differs == "" {
-			return isDone
+		is, other := r.history.Done(seq, r.text(row, seq, slot))
+		if is && other == "" {
+			return true, ""
 		}
-		if done {
-			how = differs
+		if is {
+			done, differs = true, other
 		}
 	}
-	return how
+	return done, differs
 }
 
 // isDone reports whether the call of a row need not run, since the log has it.
 func (c *calls) isDone(row *input.Row) bool {
-	if c.run.history == nil {
-		return false
+	done, differs := c.run.done(row, c.seq)
+	if differs != "" {
+		c.warn(row, differs)
 	}
-	how := c.run.done(row, c.seq)
-	if how != "" && how != isDone {
-		c.warn(row, how)
-	}
-	return how != ""
+	return done
 }
 
 // warningsMost is how many calls are named that are done under another command.

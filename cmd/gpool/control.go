@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -109,20 +110,10 @@ func sameFile(a, b string) bool {
 }
 
 // killAfter is how long what is asked to end has until it is killed.
-func (o *options) killAfter() time.Duration {
-	if o.grace > 0 {
-		return o.grace
-	}
-	return graceAfterTerm
-}
+func (o *options) killAfter() time.Duration { return cmp.Or(o.grace, graceAfterTerm) }
 
 // finishAfter is how long calls may go on after the first signal.
-func (o *options) finishAfter() time.Duration {
-	if o.grace > 0 {
-		return o.grace
-	}
-	return graceAfterSignal
-}
+func (o *options) finishAfter() time.Duration { return cmp.Or(o.grace, graceAfterSignal) }
 
 // untilTerm is how long after the first signal calls are asked to end: with --grace
 // early enough for all to be over when its time is.
@@ -151,17 +142,13 @@ func (r *run) retry() *pool.Retry {
 		return nil
 	}
 	retry := &pool.Retry{Max: o.retries, MinWait: o.backoff.from, MaxWait: o.backoff.to}
-	if on := o.retryOn; on.isSet() && !on.any {
+	if on := o.retryOn; !on.any {
 		retry.If = func(result *pool.Result) bool {
 			end := r.work.outcome(result)
 			return on.matches(end.kind, end.exit())
 		}
 	}
 	return retry
-}
-
-func (r *retryOn) isSet() bool {
-	return r.any || r.failed || r.timeout || r.died || r.memory || len(r.codes) > 0
 }
 
 // matches reports whether a failure of this kind, with this exit code, is one of those.

@@ -118,6 +118,7 @@ func (o *options) defineOutput(v verb, f *pflag.FlagSet) {
 func (o *options) defineControl(f *pflag.FlagSet) {
 	f.Var(parsed("--retries", "N", &o.retries, atLeast(0)), "retries", "run a call that fails up to N times more")
 	f.Var(parsed("--backoff", "TIME[..TIME]", &o.backoff, parseSpan), "backoff", "wait before that, a random time: at first up to the first one, twice as long each time, up to the second (1s..30s)")
+	o.retryOn.any = true
 	f.Var(parsed("--retry-on", "LIST", &o.retryOn, parseRetryOn), "retry-on", "which failures: any, failed, exit:N, timeout, died, memory (default: any)")
 	f.BoolVar(&o.showAttempts, "show-attempts", false, "print the output of failed attempts also of calls that succeed in the end")
 	choice(f, &o.flaky, "flaky", "whether calls that succeed at a later attempt let the run pass or fail", "pass", "fail")

@@ -287,10 +287,9 @@ const maxWorkers = 10000
 
 // count is the number of workers.
 func (j *jobs) count() (int, error) {
-	cpus := admit.CPUs()
 	s := j.text
 	if s == "" {
-		return cpus, nil
+		return admit.CPUs(), nil
 	}
 	number, percent := strings.CutSuffix(s, "%")
 	n, err := strconv.Atoi(number)
@@ -299,11 +298,11 @@ func (j *jobs) count() (int, error) {
 	}
 	switch {
 	case percent && n > 0:
-		n = int(math.Ceil(float64(cpus) * float64(n) / 100))
+		n = int(math.Ceil(float64(admit.CPUs()) * float64(n) / 100))
 	case percent:
 		return 0, fmt.Errorf("more than 0%% is needed")
 	case s[0] == '+' || s[0] == '-':
-		n = max(1, cpus+n)
+		n = max(1, admit.CPUs()+n)
 	case n < 1:
 		return 0, fmt.Errorf("at least 1 worker is needed")
 	}

@@ -4,45 +4,37 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync/atomic"
 
-	"gpool/internal/pool"
 	"gpool/internal/pool/admit"
+	"gpool/internal/pool/launch"
 )
 
 // jobserverVerb is how gpool starts the keeper of its tokens of make.
 const jobserverVerb = "jobserver"
 
-// gate is what calls have to wait for before they begin, beside a free worker.
-type gate struct {
-	admission *admit.Admission // nil if they wait for nothing else
-	woken     atomic.Pointer[pool.Pool]
-}
-
 // openGate opens what --delay, --rate, --load and --memfree ask for, and the jobserver
-// of make. It lowers the number of workers to what there is room for.
-func (r *run) openGate(p *printer) (*gate, error) {
+// of make; nil if calls wait for nothing but a free worker. It lowers the number of
+// workers to what there is room for.
+func (r *run) openGate(p *printer) (*admit.Admission, error) {
 	o := r.opts
-	if room, why := admit.Room(); admit.Workers(r.workers, room) < r.workers {
-		n := admit.Workers(r.workers, room)
+	room, why := admit.Room()
+	if n := admit.Workers(r.workers, room); n < r.workers {
 		p.say("there is room for %s of %d: %s", count(int64(n), "worker"), r.workers, why)
 		r.workers = n
 	}
-	auth := r.jobserver(p)
-	if auth == nil && o.delay == 0 && o.rate == 0 && o.load == 0 && o.memFree == 0 {
-		return &gate{}, nil
-	}
-	g := &gate{}
-	var err error
-	g.admission, err = admit.Open(admit.Options{
-		Delay: o.delay, Rate: o.rate, MaxLoad: o.load, MinFree: o.memFree,
-		Jobserver: auth, Keeper: []string{self(), jobserverVerb},
+	options := admit.Options{
+		Delay: o.delay, Rate: o.rate, MaxLoad: o.load, MinFree: o.memFree, Jobserver: r.jobserver(p),
 		Say: func(text string) { p.say("%s", text) },
-	}, g.wake)
-	if err != nil {
-		return nil, err // what was asked for cannot be had here
 	}
-	return g, nil
+	if !options.Wanted() {
+		return nil, nil
+	}
+	self, err := launch.Self()
+	if err != nil {
+		return nil, &exitError{exitPool, err}
+	}
+	options.Keeper = []string{self.Path, jobserverVerb}
+	return admit.Open(options) // its error: what was asked for cannot be had here
 }
 
 // jobserver finds that of the make which runs gpool, nil if there is none. Whoever says
@@ -73,37 +65,6 @@ func (r *run) jobserver(p *printer) *admit.Auth {
 
 // makeFlags is where make says where its jobserver is.
 const makeFlags = "MAKEFLAGS"
-
-// self is the program that runs, also after an upgrade has replaced it on the disk.
-func self() string {
-	if _, err := os.Stat("/proc/self/exe"); err == nil {
-		return "/proc/self/exe"
-	}
-	path, _ := os.Executable() // without it the keeper is not found, and that is told
-	return path
-}
-
-// pool is the gate as the pool sees it: nil if there is none.
-func (g *gate) pool() pool.Gate {
-	if g.admission == nil {
-		return nil
-	}
-	return g.admission
-}
-
-func (g *gate) opened(p *pool.Pool) { g.woken.Store(p) }
-
-func (g *gate) wake() {
-	if p := g.woken.Load(); p != nil {
-		p.Wake()
-	}
-}
-
-func (g *gate) close() {
-	if g.admission != nil {
-		_ = g.admission.Close()
-	}
-}
 
 // keep is the verb of the keeper.
 func keep(args []string) error {

@@ -12,6 +12,7 @@ import (
 
 	"gpool/internal/input"
 	"gpool/internal/pool"
+	"gpool/internal/pool/admit"
 	"gpool/internal/pool/joblog"
 	"gpool/internal/pool/report"
 )
@@ -77,7 +78,7 @@ func prepare(v verb, o *options, args []string, std stdio) (*run, error) {
 	if r.work, err = r.resolve(words, names, r.width(groups, names)); err != nil {
 		return nil, errors.Join(err, r.rows.Close())
 	}
-	r.wantsText = o.joblog != "" || o.results != "" || o.junit != "" || o.events != ""
+	r.wantsText = o.joblog != "" || o.results != "" || o.junit != ""
 	return r, r.collect()
 }
 
@@ -241,7 +242,10 @@ func (r *run) dryRun() error {
 		for i := range rows {
 			seq++
 			text, err := "", rows[i].Err
-			if err == input.ErrElsewhere || r.history != nil && r.done(&rows[i], seq) == isDone {
+			if err == input.ErrElsewhere {
+				continue
+			}
+			if done, _ := r.done(&rows[i], seq); done {
 				continue
 			}
 			if err == nil { // the slot is not known before a call runs: 1 stands for it
@@ -283,7 +287,9 @@ func (r *run) execute() error {
 	if err != nil {
 		return errors.Join(err, ledger.close())
 	}
-	defer gate.close()
+	if gate != nil {
+		defer gate.Close()
+	}
 	events, err := r.openReports(ledger)
 	if err == nil && r.log != nil {
 		err = r.log.Begin()
@@ -299,7 +305,7 @@ func (r *run) execute() error {
 }
 
 // runPool runs the job in a pool of its own, and returns when nothing of either is left.
-func (r *run) runPool(ledger *ledger, story *story, screen *screen, gate *gate) (stopped stop, err error) {
+func (r *run) runPool(ledger *ledger, story *story, screen *screen, gate *admit.Admission) (stopped stop, err error) {
 	config := r.config(screen, story, gate)
 	if err := r.work.configure(&config); err != nil {
 		return stopped, &exitError{exitPool, err}
@@ -308,7 +314,6 @@ func (r *run) runPool(ledger *ledger, story *story, screen *screen, gate *gate) 
 	if err != nil {
 		return stopped, &exitError{exitPool, err}
 	}
-	gate.opened(p)
 	signals := watchSignals(p, screen, r.opts, r.began)
 	story.begin(p)
 	running, err := p.Submit(r.job(ledger, screen))
@@ -324,10 +329,13 @@ func (r *run) runPool(ledger *ledger, story *story, screen *screen, gate *gate) 
 	return signals.stop(), err
 }
 
-func (r *run) config(screen *screen, story *story, gate *gate) pool.Config {
+func (r *run) config(screen *screen, story *story, gate *admit.Admission) pool.Config {
 	c := pool.Config{
 		Workers: r.workers, Quota: pool.Quota{N: r.opts.maxCalls}, Grace: r.opts.killAfter(),
-		Stderr: screen.err, OnEvent: story.hear, CallEvents: story.events != nil, Gate: gate.pool(),
+		Stderr: screen.err, OnEvent: story.hear, CallEvents: story.events != nil,
+	}
+	if gate != nil {
+		c.Gate = gate
 	}
 	c.Memory.Soft, c.Memory.Call = r.opts.maxWorkerRSS, r.opts.maxRSS
 	return c

@@ -75,29 +75,19 @@ func (o *outcome) attempt(r *pool.Result) report.Attempt {
 	return a
 }
 
-// status is the kind of a result in the words of reports.
+// statuses are the kinds of results in the words of reports.
+var statuses = map[pool.Kind]report.Status{
+	pool.Succeeded: report.Succeeded, pool.Failed: report.Failed, pool.NotStarted: report.NotStarted, pool.WorkerDied: report.WorkerDied,
+	pool.Cancelled: report.Cancelled, pool.TimedOut: report.TimedOut, pool.OutOfMemory: report.OutOfMemory, pool.Skipped: report.Skipped,
+}
+
+// status is how a call ended, in the words of reports.
 func (o *outcome) status(r *pool.Result) report.Status {
-	switch o.kind {
-	case pool.Succeeded:
-		return report.Succeeded
-	case pool.NotStarted:
-		return report.NotStarted
-	case pool.WorkerDied:
-		return report.WorkerDied
-	case pool.TimedOut:
-		return report.TimedOut
-	case pool.OutOfMemory:
-		return report.OutOfMemory
-	case pool.Skipped:
-		return report.Skipped
-	case pool.Cancelled:
-		if errors.Is(o.err, pool.ErrNotRun) {
-			return report.NotRun
-		}
-		return report.Cancelled
-	}
-	if r.Call.Err != nil { // its row is broken
+	switch {
+	case o.kind == pool.Cancelled && errors.Is(o.err, pool.ErrNotRun):
+		return report.NotRun
+	case o.kind == pool.Failed && r.Call.Err != nil: // its row is broken
 		return report.NotStarted
 	}
-	return report.Failed
+	return statuses[o.kind]
 }

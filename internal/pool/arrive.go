@@ -76,11 +76,11 @@ func (l *loop) refuses(h *ipc.Hello) error {
 
 // output passes what the running call printed on to its job.
 func (l *loop) output(k *link, a *arrival) error {
-	f := l.plan.slots[k.slot].head()
+	s := &l.plan.slots[k.slot]
+	f := s.head()
 	if f == nil || f.id != a.id {
 		return fmt.Errorf("it sent output of call %d, which it was not running", a.id)
 	}
-	s := &l.plan.slots[k.slot]
 	s.spoke = time.Now()
 	s.printed.add(a.stream, len(a.data))
 	k.owed.Add(int64(len(a.data)))

@@ -108,8 +108,8 @@ func (l *loop) mourn(died *WorkerDiedError, now time.Time) {
 }
 
 // bury gives the call that a dead worker ran its result. before is its slot as it was.
-// Guilty is the call on whose account the worker was ended. Another one may have begun in the same moment: it is
-// not run twice, but has lost its worker.
+// Guilty is the call on whose account the worker was ended. Another one may have begun in
+// the same moment: it is not run twice, but has lost its worker.
 func (l *loop) bury(m gone, victim *flight, died *WorkerDiedError, before *slotPlan) {
 	r := Result{
 		Call: &victim.calls[0], Kind: WorkerDied, Err: died, Slot: m.slot + 1, Pid: m.pid, Attempt: victim.attempt,

@@ -241,15 +241,15 @@ func (d *deliverer) output(e *entry, m *delivery) {
 
 // keep puts a piece on the shelf, beside the one before.
 func (d *deliverer) keep(e *entry, m *delivery) error {
-	var last kept
+	last := &kept{}
 	if n := len(e.pieces); n > 0 {
-		last = e.pieces[n-1]
+		last = &e.pieces[n-1]
 	}
 	p, err := d.shelf.Put(m.data, last.piece)
 	if err != nil {
 		return err
 	}
-	if last.attempt == m.result.Attempt && last.stream == m.stream && e.pieces[len(e.pieces)-1].piece.Join(p) {
+	if last.attempt == m.result.Attempt && last.stream == m.stream && last.piece.Join(p) {
 		return nil
 	}
 	e.pieces = append(e.pieces, kept{m.result.Attempt, m.stream, p})

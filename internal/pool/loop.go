@@ -206,12 +206,11 @@ func (l *loop) refuse() {
 // settle decides what a result of a call is: its last one, or that of an attempt that
 // is followed by another. It counts it.
 func (l *loop) settle(j *jobPlan, r Result) delivery {
-	if retry := j.retryOf(r.Call); retry != nil {
-		again := l.again(j, retry, r)
-		if again.retried {
-			return again
+	if retry := j.retryOf(r.Call); retry != nil && retry.again(r) {
+		if !j.halted {
+			return l.again(j, r)
 		}
-		r.CutShort = again.result.CutShort
+		r.CutShort = true
 	}
 	j.settle(&r)
 	j.untaken++
@@ -220,15 +219,8 @@ func (l *loop) settle(j *jobPlan, r Result) delivery {
 	return delivery{result: r}
 }
 
-// again lets a call that has failed be run once more, if it may be. It stands apart from
-// settle because a result that Retry.If may keep is memory of its own for each call.
-func (l *loop) again(j *jobPlan, retry *Retry, r Result) delivery {
-	switch {
-	case !retry.again(&r):
-		return delivery{}
-	case j.halted:
-		return delivery{result: Result{CutShort: true}}
-	}
+// again lets a call that has failed be run once more.
+func (l *loop) again(j *jobPlan, r Result) delivery {
 	j.retry(&r, time.Now(), rand.Float64())
 	l.plan.counted.Retried++
 	l.tellCall(Event{Kind: CallRetried, Slot: r.Slot, Pid: r.Pid, Task: j.task(r.Call), Result: &r})

@@ -747,11 +747,6 @@ type overdueCall struct {
 // told so. If there is none, when to ask again. A call's clock starts when its worker
 // can have begun it: what waits before a worker does not age.
 func (p *plan) overdue(now time.Time) (c overdueCall, again time.Time, ok bool) {
-	sooner := func(due time.Time) {
-		if again.IsZero() || due.Before(again) {
-			again = due
-		}
-	}
 	for i := range p.slots {
 		s := &p.slots[i]
 		f := s.head()
@@ -768,14 +763,14 @@ func (p *plan) overdue(now time.Time) (c overdueCall, again time.Time, ok bool) 
 				s.condemned = f.id
 				return overdueCall{i, f.id, seq, hard, true}, again, true
 			}
-			sooner(due)
+			again = sooner(again, due)
 		}
 		if due := s.moved.Add(soft); soft > 0 && s.warned != f.id {
 			if !due.After(now) {
 				s.warned = f.id
 				return overdueCall{i, f.id, seq, soft, false}, again, true
 			}
-			sooner(due)
+			again = sooner(again, due)
 		}
 	}
 	return c, again, false
@@ -845,9 +840,7 @@ func (p *plan) toRecall(now time.Time) (slot int, id uint64, again time.Time, ok
 			s.recalled = true
 			return i, f.id + 1, again, true
 		}
-		if again.IsZero() || due.Before(again) {
-			again = due
-		}
+		again = sooner(again, due)
 	}
 	return 0, 0, again, false
 }

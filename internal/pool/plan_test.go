@@ -377,7 +377,7 @@ func TestPlanKeepsEveryCall(t *testing.T) {
 					if attempt > 4 || len(j.failures[c.Seq]) != attempt-1 {
 						t.Fatalf("call %d has had %d attempts, and comes to its attempt %d", c.Seq, len(j.failures[c.Seq]), attempt)
 					}
-					if !j.halted && rapid.Bool().Draw(t, "fails") && j.retryOf(c).again(&r) {
+					if !j.halted && rapid.Bool().Draw(t, "fails") && j.retryOf(c).again(r) {
 						j.retry(&r, m.now, rapid.Float64Range(0, 0.999).Draw(t, "luck"))
 						return
 					}

@@ -251,11 +251,16 @@ type Config struct {
 // Gate decides when calls may begin, beside the room that workers have. The loop asks
 // it, so it must not wait.
 type Gate interface {
+	// Attach is called once, by New: wake lets the pool ask again. It may be called at any
+	// time, from any goroutine, and returns at once.
+	Attach(wake func())
 	// Admit asks whether one more call may begin while so many run. If it may, it is taken
-	// to begin. If not, when to ask again, or zero: then Pool.Wake asks.
+	// to begin. If not, when to ask again, or zero: when wake is called, see Attach.
 	Admit(now time.Time, running int) (ok bool, again time.Time)
 	// Ended tells how many calls run, when there is nothing to begin.
 	Ended(running int)
+	// Close is called when the pool has ended, and may have been called before.
+	Close() error
 }
 
 // Kind is how a call ended.
@@ -463,6 +468,9 @@ func New(config Config) (*Pool, error) {
 		events: newMailbox[Event](),
 		doneC:  make(chan struct{}),
 	}
+	if config.Gate != nil {
+		config.Gate.Attach(p.inbox.wake)
+	}
 	tellerDone := make(chan struct{})
 	go func() {
 		defer close(tellerDone)
@@ -471,6 +479,9 @@ func New(config Config) (*Pool, error) {
 	go func() {
 		defer close(p.doneC)
 		newLoop(p).run()
+		if config.Gate != nil {
+			_ = config.Gate.Close()
+		}
 		p.events.close()
 		<-tellerDone
 	}()
@@ -559,9 +570,6 @@ func (p *Pool) Look() Stats {
 	}
 	return <-m.replyC
 }
-
-// Wake lets the pool ask its Gate again. It returns at once.
-func (p *Pool) Wake() { p.inbox.wake() }
 
 // Suspend stops what the workers run, for Ctrl-Z, or lets it go on, and returns when
 // they have been told. A task that is a function goes on to its end.

@@ -18,13 +18,14 @@ type Retry struct {
 }
 
 // again reports whether an attempt that has ended is followed by another one.
-func (r *Retry) again(result *Result) bool {
-	if r == nil || result.Attempt < 1 || result.Attempt > r.Max {
+// The result is a copy: what If may keep is memory of its own for each call.
+func (r *Retry) again(result Result) bool {
+	if result.Attempt < 1 || result.Attempt > r.Max {
 		return false
 	}
 	switch result.Kind {
 	case Failed, TimedOut, WorkerDied, OutOfMemory:
-		return r.If == nil || r.If(result)
+		return r.If == nil || r.If(&result)
 	}
 	return false
 }

@@ -348,6 +348,10 @@ func (g *pacer) Admit(now time.Time, running int) (bool, time.Time) {
 	return true, time.Time{}
 }
 
+func (g *pacer) Close() error { return nil }
+
+func (g *pacer) Attach(func()) {} // it always says when to ask again, or waits for an end
+
 func (g *pacer) Ended(running int) { g.running = append(g.running, running) }
 
 // TestAGateDecidesWhenCallsBegin, whatever the chunks should be.

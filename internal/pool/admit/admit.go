@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,6 +28,11 @@ type Options struct {
 	Say func(string)
 }
 
+// Wanted reports whether the options ask for anything.
+func (o *Options) Wanted() bool {
+	return o.Delay != 0 || o.Rate != 0 || o.MaxLoad != 0 || o.MinFree != 0 || o.Jobserver != nil
+}
+
 func (o Options) check() error {
 	switch {
 	case o.Delay < 0:
@@ -48,10 +54,10 @@ func (o Options) check() error {
 // Admission says when the next call may begin. Admit and Ended belong to one goroutine,
 // the pool's loop, and never wait; Close may be called from any.
 type Admission struct {
-	wake func()
-	say  func(string)
-	halt chan struct{}  // closed by Close
-	live sync.WaitGroup // our goroutines
+	wakes atomic.Pointer[func()] // see Attach
+	say   func(string)
+	halt  chan struct{}  // closed by Close
+	live  sync.WaitGroup // our goroutines
 
 	sayMu sync.Mutex // one sentence at a time; taken after mu was left
 
@@ -66,15 +72,14 @@ type Admission struct {
 }
 
 // Open starts what the options need: a goroutine that samples the machine once a second, if a
-// load or free memory is asked for; a keeper, if there is a jobserver. wake is called, on a
-// goroutine of ours, when it is worth asking again after Admit has named no time; it has to
-// return at once. The errors are options that make no sense, or that this system cannot
-// serve, and an *UnavailableError for a jobserver that is out of reach.
-func Open(o Options, wake func()) (*Admission, error) {
+// load or free memory is asked for; a keeper, if there is a jobserver. The errors are options that
+// make no sense, or that this system cannot serve, and an *UnavailableError for a jobserver that
+// is out of reach.
+func Open(o Options) (*Admission, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	a := &Admission{wake: wake, say: o.Say, halt: make(chan struct{}), pace: newPace(o.Delay, o.Rate, o.Burst)}
+	a := &Admission{say: o.Say, halt: make(chan struct{}), pace: newPace(o.Delay, o.Rate, o.Burst)}
 	if err := a.watchMachine(o); err != nil {
 		return nil, err
 	}
@@ -82,6 +87,16 @@ func Open(o Options, wake func()) (*Admission, error) {
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
+}
+
+// Attach names whom to wake when it is worth asking again after Admit has named no time. wake is
+// called on a goroutine of ours, and has to return at once. Before it is attached nobody waits.
+func (a *Admission) Attach(wake func()) { a.wakes.Store(&wake) }
+
+func (a *Admission) wake() {
+	if wake := a.wakes.Load(); wake != nil {
+		(*wake)()
+	}
 }
 
 // watchMachine takes the first sample, so that no call begins in ignorance.

@@ -95,7 +95,7 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 		if want == "in all" && totalMemory() == 0 {
 			continue
 		}
-		if _, err := Open(o, func() {}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := openFor(o, func() {}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v; want %q", o, err, want)
 		}
 	}

@@ -121,7 +121,7 @@ func open(t testing.TB, o Options) *woken {
 		o.Keeper = keeperCommand()
 	}
 	var err error
-	w.Admission, err = Open(o, func() {
+	w.Admission, err = openFor(o, func() {
 		select {
 		case w.wakes <- struct{}{}:
 		default:
@@ -267,7 +267,7 @@ func TestKeepersThatFail(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newServer(t, "a")
 			said := make(chan string, 2)
-			a, err := Open(Options{Jobserver: s.auth, Keeper: keeper, Say: func(text string) { said <- text }}, func() {})
+			a, err := openFor(Options{Jobserver: s.auth, Keeper: keeper, Say: func(text string) { said <- text }}, func() {})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -285,11 +285,11 @@ func TestKeepersThatFail(t *testing.T) {
 		})
 	}
 	s := newServer(t, "")
-	if _, err := Open(Options{Jobserver: s.auth, Keeper: []string{"no-such-program-here"}}, func() {}); err == nil {
+	if _, err := openFor(Options{Jobserver: s.auth, Keeper: []string{"no-such-program-here"}}, func() {}); err == nil {
 		t.Error("a keeper that is not there is an error")
 	}
 	var unavailable *UnavailableError
-	_, err := Open(Options{Jobserver: &Auth{Read: 9998, Write: 9999}, Keeper: keeperCommand(), MaxLoad: 5}, func() {})
+	_, err := openFor(Options{Jobserver: &Auth{Read: 9998, Write: 9999}, Keeper: keeperCommand(), MaxLoad: 5}, func() {})
 	if !errors.As(err, &unavailable) {
 		t.Errorf("closed descriptors: %v", err)
 	}
@@ -320,7 +320,7 @@ func playClient(words []string) int {
 		return fail(err)
 	}
 	_ = os.Setenv("MAKEFLAGS", flags)
-	a, err := Open(Options{Jobserver: auth, Keeper: keeperCommand()}, func() {
+	a, err := openFor(Options{Jobserver: auth, Keeper: keeperCommand()}, func() {
 		select {
 		case wakes <- struct{}{}:
 		default:

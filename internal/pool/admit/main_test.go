@@ -62,3 +62,12 @@ func fail(err error) int {
 	fmt.Fprintln(os.Stderr, err)
 	return 1
 }
+
+// openFor is Open and Attach.
+func openFor(o Options, wake func()) (*Admission, error) {
+	a, err := Open(o)
+	if err == nil {
+		a.Attach(wake)
+	}
+	return a, err
+}
