@@ -280,7 +280,7 @@ func encodeRun(w *ipc.Writer, f *flight) {
 		ID:       f.id,
 		Task:     f.task(),
 		Payloads: make([][]byte, len(f.calls)),
-		Common:   f.job.running.job.Common,
+		Common:   f.common(),
 		Seq:      f.calls[0].Seq,
 		Attempt:  f.attempt,
 	}

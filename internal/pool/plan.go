@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -396,7 +397,7 @@ func (p *plan) nextJob() *jobPlan {
 	return nil
 }
 
-// cut takes up to n consecutive calls of one task off the queue, and fewer if they are large. Calls whose job does not want
+// cut takes up to n consecutive calls that may travel together off the queue, and fewer if they are large. Calls whose job does not want
 // them any more are dropped on the way and not counted; since the calls of a chunk
 // follow each other, it ends at the first of them, and may be empty.
 func (j *jobPlan) cut(n int, drop func(j *jobPlan, c *Call)) flight {
@@ -408,7 +409,7 @@ func (j *jobPlan) cut(n int, drop func(j *jobPlan, c *Call)) flight {
 		limit = largeChunk
 	}
 	for ; taken < n; taken++ {
-		if bytes += len(s.calls[taken].Payload); taken > 0 && (bytes > limit || s.calls[taken].Task != s.calls[0].Task) {
+		if bytes += len(s.calls[taken].Payload); taken > 0 && (bytes > limit || !s.calls[taken].runsAs(&s.calls[0])) {
 			break
 		}
 		if claim := j.running.job.Claim; claim != nil && !claim(&s.calls[taken]) {
@@ -454,6 +455,19 @@ func (p *plan) canSend(now time.Time) bool {
 func (f *flight) task() string { return f.job.task(&f.calls[0]) }
 
 func (j *jobPlan) task(c *Call) string { return cmp.Or(c.Task, j.running.job.Task) }
+
+// common is what the calls share.
+func (f *flight) common() []byte {
+	if c := f.calls[0].Common; c != nil {
+		return c
+	}
+	return f.job.running.job.Common
+}
+
+// runsAs reports whether two calls of a job may travel in one frame.
+func (c *Call) runsAs(other *Call) bool {
+	return c.Task == other.Task && bytes.Equal(c.Common, other.Common)
+}
 
 // head returns the call that a slot's worker runs, or nil if it has none.
 func (s *slotPlan) head() *flight {

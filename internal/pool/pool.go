@@ -95,6 +95,7 @@ const (
 type Call struct {
 	Seq     uint64  // from 1, in input order; set by the pool
 	Task    string  // that of the job if it is empty
+	Common  []byte  // that of the job if it is nil; calls that travel together have the same one
 	Payload []byte  // opaque to the pool
 	Item    any     // the consumer's own
 	Err     error   // set by the source: the call fails with it and is not run; see ErrSkip

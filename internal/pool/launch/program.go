@@ -24,9 +24,11 @@ const ServeMode = "serve"
 type Program struct {
 	Path  string
 	Args  []string // without the name
-	Env   []string // added to this process's own environment
+	Env   []string // added to its environment
 	Dir   string
 	Procs int // 0 says nothing
+
+	Environ []string // what its environment begins with; nil is this process's own
 }
 
 // Launcher starts workers of the program.
@@ -35,7 +37,11 @@ func (p Program) Launcher() *Local {
 	if p.Procs > 0 {
 		env = append(env, ProcsVar+"="+strconv.Itoa(p.Procs))
 	}
-	return &Local{Path: p.Path, Args: p.Args, Dir: p.Dir, Box: true, Env: With(os.Environ(), env)}
+	environ := p.Environ
+	if environ == nil {
+		environ = os.Environ()
+	}
+	return &Local{Path: p.Path, Args: p.Args, Dir: p.Dir, Box: true, Env: With(environ, env)}
 }
 
 // With adds variables to an environment, in place of those of the same name: a program
