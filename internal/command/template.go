@@ -24,6 +24,8 @@ const (
 	Script
 	// ItemIsScript means that each item is itself a shell command line, and that there are no words.
 	ItemIsScript
+	// Literal is Direct without placeholders: the words are the argv of every call, byte by byte, and no row is appended.
+	Literal
 )
 
 // Spec is what the user asked to run: what all the calls of one job share.
@@ -31,7 +33,7 @@ type Spec struct {
 	Mode      Mode
 	Words     []string
 	Shell     string   // path of the shell for Script and ItemIsScript
-	Path      string   // resolved program of Words[0] in Direct mode, "" when it must be looked up per call; no business of a template
+	Path      string   // resolved program of Words[0] in Direct and Literal mode, "" when it must be looked up per call; no business of a template
 	Names     []string // column names of a header line; nil without
 	NamedRows bool     // rows may carry their own names (JSON objects)
 	Env       []string // extra environment KEY=VALUE; no business of a template
@@ -54,11 +56,11 @@ type Values struct {
 //
 // In Direct mode a word that is exactly {} (or {.} and so on) becomes one word per column; within a longer word the
 // columns are joined by a blank. In Script mode every value is quoted for the place where it stands, by the table at
-// lexScript.
+// lexScript. Literal mode knows no placeholders.
 type Template struct {
 	mode    Mode
 	shell   string
-	words   [][]piece // Direct: the pieces of each word
+	words   [][]piece // Direct and Literal: the pieces of each word
 	script  []piece   // Script
 	columns int
 	header  []string
@@ -74,6 +76,8 @@ func Parse(s Spec) (*Template, error) {
 	switch s.Mode {
 	case Direct:
 		t.words = parseWords(s.Words, s.named())
+	case Literal:
+		t.words = literalWords(s.Words)
 	case Script:
 		t.script, err = parseScript(s.Words[0], s.named())
 	}
@@ -95,7 +99,7 @@ func (s *Spec) check() error {
 		}
 	}
 	switch s.Mode {
-	case Direct:
+	case Direct, Literal:
 		return s.checkDirect()
 	case Script:
 		return s.checkScript()
@@ -151,6 +155,14 @@ func parseWords(words []string, named bool) [][]piece {
 		parsed = append(parsed, []piece{{kind: kindRow}})
 	}
 	return parsed
+}
+
+func literalWords(words []string) [][]piece {
+	list := make([][]piece, len(words))
+	for i, word := range words {
+		list[i] = []piece{{text: word}}
+	}
+	return list
 }
 
 // parseWord never returns an empty slice: the empty word is one empty literal.
@@ -240,10 +252,10 @@ func (t *Template) HasSlot() bool {
 	return slices.ContainsFunc(t.words, func(w []piece) bool { return slices.ContainsFunc(w, isSlot) }) || slices.ContainsFunc(t.script, isSlot)
 }
 
-// FixedProgram returns the program that every call runs, when it is known before the first row: in Direct mode, if the
-// first word has no placeholder.
+// FixedProgram returns the program that every call runs, when it is known before the first row: in Literal mode, and in
+// Direct mode if the first word has no placeholder.
 func (t *Template) FixedProgram() (string, bool) {
-	if t.mode != Direct || t.words[0][0].kind != kindLiteral || len(t.words[0]) > 1 {
+	if len(t.words) == 0 || t.words[0][0].kind != kindLiteral || len(t.words[0]) > 1 {
 		return "", false
 	}
 	return t.words[0][0].text, true

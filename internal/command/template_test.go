@@ -116,6 +116,22 @@ func TestRenderItemIsScript(t *testing.T) {
 	}
 }
 
+func TestRenderLiteral(t *testing.T) {
+	words := []string{"a{}", "{}", "{#}", "", "{1}", "\xff"}
+	spec := Spec{Mode: Literal, Words: words, Names: []string{"x"}}
+	template, err := Parse(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the argv is the caller's
+		got, err := template.Render(Values{Row: row("not", "appended"), Seq: 7})
+		if err != nil || !slices.Equal(got, []string{"a{}", "{}", "{#}", "", "{1}", "\xff"}) {
+			t.Errorf("got %q, error %v", got, err)
+		}
+		clear(got)
+	}
+}
+
 func TestParseErrors(t *testing.T) {
 	tests := []struct {
 		spec Spec
@@ -124,6 +140,9 @@ func TestParseErrors(t *testing.T) {
 		{Spec{}, "there is no command to run"},
 		{Spec{Words: []string{""}}, "the name of the command is empty"},
 		{Spec{Words: []string{"a\x00b"}}, "NUL byte"},
+		{Spec{Mode: Literal}, "there is no command to run"},
+		{Spec{Mode: Literal, Words: []string{""}}, "the name of the command is empty"},
+		{Spec{Mode: Literal, Words: []string{"a", "\x00"}}, "NUL byte"},
 		{Spec{Mode: Script, Shell: "sh"}, "the shell command line is empty"},
 		{Spec{Mode: Script, Shell: "sh", Words: []string{" \n"}}, "the shell command line is empty"},
 		{Spec{Mode: Script, Shell: "sh", Words: []string{"a", "b"}}, `"b" follows it`},
@@ -186,6 +205,7 @@ func TestColumnsAndFixedProgram(t *testing.T) {
 		{Spec{Words: []string{"echo", "{x}"}, Names: []string{"x"}}, 0, "echo"},
 		{Spec{Mode: Script, Shell: "sh", Words: []string{"echo {4}"}}, 4, ""},
 		{Spec{Mode: ItemIsScript, Shell: "sh"}, 0, ""},
+		{Spec{Mode: Literal, Words: []string{"{4}", "{5}"}}, 0, "{4}"},
 	}
 	for _, tt := range tests {
 		template, err := Parse(tt.spec)

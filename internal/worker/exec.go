@@ -168,7 +168,7 @@ func (x *Commands) start(ctx context.Context, argv []string, c *Call) (*process,
 
 // lookUp finds the program, as seen from the directory in which it will run.
 func (x *Commands) lookUp(name string) (string, error) {
-	if x.spec.Path != "" && x.spec.Mode == command.Direct {
+	if x.spec.Path != "" {
 		return x.spec.Path, nil
 	}
 	if strings.Contains(name, "/") && x.spec.Dir != "" && !filepath.IsAbs(name) {
