@@ -1,0 +1,370 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"gpool/internal/pool"
+	"gpool/internal/pool/daemon/wire"
+)
+
+// What clients ask. Each question runs on a goroutine of its own, and ends at the latest with
+// its connection.
+
+func (s *Server) mux() *wire.Mux {
+	m := &wire.Mux{}
+	handle(s, m, wire.Submit, s.submit)
+	handle(s, m, wire.Await, s.await)
+	handle(s, m, wire.Look, s.look)
+	handle(s, m, wire.Follow, s.follow)
+	handle(s, m, wire.Taken, s.take)
+	handle(s, m, wire.Cancel, s.cancel)
+	handle(s, m, wire.Tell, s.tell)
+	handle(s, m, wire.Resize, s.resize)
+	handle(s, m, wire.Close, s.shut)
+	handle(s, m, wire.Join, s.join)
+	handle(s, m, wire.Terminate, s.terminate)
+	handle(s, m, wire.Lease, s.lease)
+	handle(s, m, wire.Release, s.giveBack)
+	return m
+}
+
+// handle answers a method, and knows the client from its first question on.
+func handle[Q, A any](s *Server, m *wire.Mux, method wire.Method[Q, A], f func(context.Context, *wire.Peer, Q) (A, error)) {
+	wire.Handle(m, method, func(ctx context.Context, p *wire.Peer, q Q) (A, error) {
+		s.meet(p)
+		return f(ctx, p, q)
+	})
+}
+
+// meet registers a client.
+func (s *Server) meet(p *wire.Peer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.peers[p]; known {
+		return
+	}
+	s.peers[p] = false
+	context.AfterFunc(p.Context(), func() { s.part(p) })
+}
+
+// part takes back what a client had that is gone.
+func (s *Server) part(p *wire.Peer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.peers, p)
+	s.leftBy(p)
+	for _, e := range s.entries {
+		if e.peer == p {
+			s.abandon(e)
+		}
+	}
+	s.dispatch()
+	s.consider()
+}
+
+// abandon gives up a call whose client is gone.
+func (s *Server) abandon(e *entry) {
+	if e.state == wire.Done {
+		s.forget(e)
+		return
+	}
+	s.giveUp(e)
+}
+
+func (s *Server) closedFault() error {
+	if s.terminated {
+		return &wire.Fault{Code: wire.FaultEnded, Text: fmt.Sprintf("pool %q was terminated", s.config.Place.Name)}
+	}
+	return &wire.Fault{Code: wire.FaultClosed, Text: fmt.Sprintf("pool %q is closed, and takes no more calls; gpool pool join waits until it has ended, and then another one can be started", s.config.Place.Name)}
+}
+
+func (s *Server) submit(_ context.Context, p *wire.Peer, q wire.Submission) (a wire.Accepted, err error) {
+	for i := range q.Calls {
+		if err := check(&q.Calls[i]); err != nil {
+			return a, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.ended {
+		return a, s.closedFault()
+	}
+	from := s.intern(q.Context)
+	list := make([]*entry, len(q.Calls))
+	now := time.Now()
+	for i := range q.Calls {
+		list[i] = &entry{n: s.last + uint64(i) + 1, call: q.Calls[i], context: from, accepted: now}
+		if q.Attached {
+			list[i].peer = p
+		}
+	}
+	if err := s.accept(list); err != nil {
+		return a, &wire.Fault{Code: wire.FaultFull, Text: fmt.Sprintf("pool %q cannot take the call, since its journal cannot be written (GPOOL_SPOOL chooses where): %v", s.config.Place.Name, err)}
+	}
+	for _, e := range list {
+		s.last = e.n
+		s.entries[e.n] = e
+		s.enter(e)
+		a.IDs = append(a.IDs, s.id(e))
+	}
+	s.compactIfLong()
+	s.dispatch()
+	s.consider()
+	return a, nil
+}
+
+// check finds what no client of ours would send.
+func check(c *wire.Call) error {
+	switch {
+	case len(c.Argv) == 0 || c.Argv[0] == "" || c.Path == "":
+		return &wire.Fault{Code: wire.FaultBroken, Text: "a call without a command"}
+	case c.Timeout < 0 || c.Retries < 0 || c.MinWait < 0 || c.MaxWait < 0:
+		return &wire.Fault{Code: wire.FaultBroken, Text: "a call with a limit below zero"}
+	case c.Shell == "" && c.Callback+c.ErrorCallback != "":
+		return &wire.Fault{Code: wire.FaultBroken, Text: "a callback without a shell"}
+	}
+	return nil
+}
+
+// waits counts a question that may take long, until the function that it returns is called.
+func (s *Server) waits() (end func()) {
+	s.asking++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.asking--
+	}
+}
+
+func (s *Server) await(ctx context.Context, _ *wire.Peer, q wire.Awaiting) (a wire.Awaited, err error) {
+	s.mu.Lock()
+	list, err := s.named(q.IDs)
+	if err != nil {
+		s.mu.Unlock()
+		return a, err
+	}
+	w := &waiter{any: q.Any, doneC: make(chan struct{})}
+	for _, e := range list {
+		if e.state == wire.Done {
+			w.first = s.id(e)
+			continue
+		}
+		w.left++
+		e.waiters = append(e.waiters, w)
+	}
+	ready := w.left == 0 || w.any && w.first != ""
+	end := s.waits()
+	s.mu.Unlock()
+	defer end()
+	if !ready {
+		w.wait(ctx, q.For)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a.First = w.first
+	for _, e := range list {
+		s.tally(&a, e)
+		e.waiters = slices.DeleteFunc(e.waiters, func(other *waiter) bool { return other == w })
+	}
+	return a, ctx.Err()
+}
+
+// wait waits for the calls, the time, or the end of the question.
+func (w *waiter) wait(ctx context.Context, limit time.Duration) {
+	var lateC <-chan time.Time
+	if limit >= 0 {
+		timer := time.NewTimer(limit)
+		defer timer.Stop()
+		lateC = timer.C
+	}
+	select {
+	case <-w.doneC:
+	case <-lateC:
+	case <-ctx.Done():
+	}
+}
+
+// tally counts a call.
+func (s *Server) tally(a *wire.Awaited, e *entry) {
+	switch {
+	case e.state != wire.Done:
+		a.Pending++
+		return
+	case e.result.Outcome != wire.Succeeded:
+		a.Failed++
+		if len(a.Failures) < wire.FailuresMost {
+			a.Failures = append(a.Failures, s.info(e))
+		}
+	}
+	a.Done++
+}
+
+// named finds calls by their ids, or all.
+func (s *Server) named(ids []string) (list []*entry, err error) {
+	if len(ids) == 0 {
+		for _, n := range slices.Sorted(maps.Keys(s.entries)) {
+			list = append(list, s.entries[n])
+		}
+		return list, nil
+	}
+	for _, id := range ids {
+		e, err := s.find(id)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, e)
+	}
+	return list, nil
+}
+
+func (s *Server) look(_ context.Context, _ *wire.Peer, q wire.Lookup) (i wire.Info, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, err := s.find(q.ID)
+	if err != nil {
+		return i, err
+	}
+	return s.info(e), nil
+}
+
+func (s *Server) follow(ctx context.Context, _ *wire.Peer, q wire.Following) (i wire.Info, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, err := s.find(q.ID)
+	if err != nil {
+		return i, err
+	}
+	s.asking++
+	defer func() { s.asking-- }()
+	for !e.ended() && e.kept[0] <= q.Stdout && e.kept[1] <= q.Stderr && ctx.Err() == nil {
+		if e.newsC == nil {
+			e.newsC = make(chan struct{})
+		}
+		newsC := e.newsC
+		s.mu.Unlock()
+		select {
+		case <-newsC:
+		case <-ctx.Done():
+		}
+		s.mu.Lock()
+	}
+	return s.info(e), ctx.Err()
+}
+
+func (s *Server) take(_ context.Context, _ *wire.Peer, q wire.Lookup) (n wire.Nothing, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, err := s.find(q.ID)
+	switch {
+	case err != nil:
+		return n, err
+	case !e.ended():
+		return n, &wire.Fault{Code: wire.FaultBroken, Text: fmt.Sprintf("call %s has not ended, so its result was not fetched", q.ID)}
+	case e.state == wire.Done && !e.call.Keep:
+		s.forget(e)
+	case !e.taken:
+		e.taken = true // its callback still reads it, or it is to be kept
+		s.write(encode(kindTaken, numbered{e.n}))
+	}
+	s.consider()
+	return n, nil
+}
+
+func (s *Server) cancel(_ context.Context, _ *wire.Peer, q wire.Lookup) (i wire.Info, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, err := s.find(q.ID)
+	if err != nil {
+		return i, err
+	}
+	i = s.info(e) // as it was found
+	s.giveUp(e)
+	s.dispatch()
+	return i, nil
+}
+
+// resize changes the number of slots.
+func (s *Server) resize(_ context.Context, _ *wire.Peer, q wire.Size) (n wire.Nothing, err error) {
+	if q.N < 1 {
+		return n, &wire.Fault{Code: wire.FaultBroken, Text: "a pool has at least 1 slot"}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.options.Slots, s.line.slots = q.N, q.N
+	s.write(encode(kindOpened, s.opened()))
+	for _, r := range s.runners {
+		if r.key != callbackKey {
+			_ = r.pool.Resize(q.N) // one that is closed needs none
+		}
+	}
+	s.dispatch()
+	return n, nil
+}
+
+// shut takes no more calls.
+func (s *Server) shut(_ context.Context, p *wire.Peer, _ wire.Nothing) (n wire.Nothing, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.closed = true
+		s.write(encode(kindOpened, s.opened()))
+	}
+	s.peers[p] = true
+	s.consider()
+	return n, nil
+}
+
+func (s *Server) join(ctx context.Context, p *wire.Peer, _ wire.Nothing) (n wire.Nothing, err error) {
+	s.mu.Lock()
+	if !s.closed {
+		defer s.mu.Unlock()
+		return n, &wire.Fault{Code: wire.FaultOpen, Text: fmt.Sprintf("pool %q is not closed, so it may be handed more calls: gpool pool close first", s.config.Place.Name)}
+	}
+	s.peers[p] = true
+	s.consider()
+	end := s.waits()
+	s.mu.Unlock()
+	defer end()
+	select {
+	case <-s.joinedC:
+	case <-s.endC:
+	case <-ctx.Done():
+		return n, context.Cause(ctx)
+	}
+	return n, nil
+}
+
+// terminate ends all calls at once, and tells everybody who waits for them.
+func (s *Server) terminate(_ context.Context, p *wire.Peer, _ wire.Nothing) (n wire.Nothing, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.peers[p] = true
+	if s.terminated {
+		return n, nil
+	}
+	s.terminated, s.closed = true, true
+	for _, e := range s.entries {
+		s.line.leave(&e.ticket)
+		if e.state != wire.Done {
+			s.cut(e)
+		}
+	}
+	s.stopRunners(pool.Terminate)
+	s.refuseLeases(s.closedFault())
+	s.end()
+	return n, nil
+}
+
+// cut is the end of a call with its pool. Its callback does not run, as in Python.
+func (s *Server) cut(e *entry) {
+	if !e.ended() {
+		e.result.Outcome, e.result.Exit, e.result.Error, e.result.End = wire.Terminated, -1, "its pool was terminated", time.Now()
+	}
+	e.state = wire.Done
+	e.news()
+	s.over(e)
+}

@@ -1,0 +1,106 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"gpool/internal/command"
+	"gpool/internal/ipc"
+	"gpool/internal/pool"
+	"gpool/internal/pool/daemon/wire"
+)
+
+// How calls ended: from the pool's words to those of clients.
+
+// outcomes are the kinds of results.
+var outcomes = map[pool.Kind]wire.Outcome{
+	pool.Succeeded: wire.Succeeded, pool.Failed: wire.Failed, pool.NotStarted: wire.NotStarted, pool.WorkerDied: wire.WorkerDied,
+	pool.Cancelled: wire.Cancelled, pool.TimedOut: wire.TimedOut, pool.OutOfMemory: wire.OutOfMemory,
+}
+
+// resultOf reads a result of the pool; of a task, the exit code is that of no command.
+func resultOf(p *pool.Result, task bool) wire.Result {
+	r := wire.Result{
+		Outcome: outcomes[p.Kind], Exit: -1, Slot: p.Slot, Pid: p.Pid, Attempt: p.Attempt, Start: p.Start,
+	}
+	if p.Start.IsZero() {
+		r.End = time.Now()
+	} else {
+		r.End = p.Start.Add(p.Elapsed)
+	}
+	if p.Err != nil {
+		r.Error = reasonOf(p)
+	}
+	if start, failed := errors.AsType[*pool.StartError](p.Err); failed && p.Kind == pool.Cancelled {
+		r.Outcome, r.Error, r.Exit = wire.NotStarted, start.Error(), 125
+	}
+	if !task {
+		readStatus(&r, p)
+	}
+	return r
+}
+
+// reasonOf says why a call has no result.
+func reasonOf(p *pool.Result) string {
+	if limit, ok := errors.AsType[*pool.LimitError](p.Err); ok {
+		if limit.Hard {
+			return fmt.Sprintf("timed out: it did not end within %v, and was killed", limit.Limit.Round(time.Millisecond))
+		}
+		return fmt.Sprintf("timed out: it was ended after %v", limit.Limit.Round(time.Millisecond))
+	}
+	return p.Err.Error()
+}
+
+// readStatus finds how a command ended: its status travels as the value of a success, or in
+// the data of a failure.
+func readStatus(r *wire.Result, p *pool.Result) {
+	data := p.Value
+	if failure, ok := errors.AsType[*pool.TaskError](p.Err); ok {
+		data = failure.Data
+	}
+	if len(data) == 0 { // none has ended
+		return
+	}
+	var reader command.StatusReader
+	status, err := reader.Read(data)
+	if err != nil { // our own worker wrote it
+		r.Error = errors.Join(p.Err, err).Error()
+		return
+	}
+	r.Exit, r.Signal, r.Leaked, r.MaxRSS = status.Exit, status.Signal, status.Leaked, int64(status.MaxRSS)<<10
+	r.User, r.System = time.Duration(status.User)*time.Microsecond, time.Duration(status.System)*time.Microsecond
+}
+
+// checkValue finds what is wrong with the value of a task: its program may be anybody's.
+func checkValue(p *pool.Result) ([]byte, error) {
+	if len(p.Value) == 0 {
+		return []byte{0xc0}, nil // nil
+	}
+	if err := ipc.Precheck(p.Value); err != nil {
+		return nil, fmt.Errorf("what it returned is not one msgpack value: %w", err)
+	}
+	return p.Value, nil
+}
+
+// retryIf says which failures are worth another attempt.
+func retryIf(on wire.RetryOn) func(*pool.Result) bool {
+	if on.Any {
+		return nil
+	}
+	return func(p *pool.Result) bool {
+		switch p.Kind {
+		case pool.Failed:
+			r := resultOf(p, false)
+			return on.Failed || slices.Contains(on.Codes, r.Exit)
+		case pool.TimedOut:
+			return on.Timeout
+		case pool.WorkerDied:
+			return on.Died
+		case pool.OutOfMemory:
+			return on.Memory
+		}
+		return false
+	}
+}

@@ -1,0 +1,423 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"gpool/internal/pool"
+	"gpool/internal/pool/daemon/journal"
+	"gpool/internal/pool/daemon/wire"
+)
+
+// Server is one pool in the background. Make it with New, and let it serve with Run.
+type Server struct {
+	config  Config
+	spool   string // the folder with the journal and the output
+	seat    *wire.Seat
+	started time.Time
+	wakeC   chan struct{} // tells the keeper that something is due
+	endC    chan struct{} // closed when the server is to end
+
+	serving sync.WaitGroup // of clients
+	closing sync.WaitGroup // of pools whose runners are not needed any more
+
+	mu         sync.Mutex // guards what follows, and all entries, runners and leases
+	options    Options
+	journal    *journal.Journal
+	unsaved    [][]byte // what the journal could not take
+	compact    int64    // size at which the journal is rewritten
+	recovering bool
+
+	nonce      string
+	last       uint64 // number of the last call
+	lastOrigin uint64
+	origins    map[string]*origin
+	entries    map[uint64]*entry
+	line       line
+	held       time.Time // nothing begins before it
+	runners    map[string]*runner
+	leases     map[*wire.Peer]*lessee
+	conns      map[*net.UnixConn]bool
+	peers      map[*wire.Peer]bool // clients that have asked something; true if all that they want is the end
+	asking     int                 // questions that wait for calls
+	bytes      int64               // of output in the spool
+	done       int                 // calls that have ended since the server began
+	failed     int                 // of these
+
+	closed     bool // takes no calls any more
+	terminated bool
+	leaving    bool      // the server ends, and the pool goes on with the next one
+	ended      bool      // endC is closed
+	idleSince  time.Time // zero if it is not idle
+	dropDue    time.Time // when the oldest result is too old; zero if there is none
+	joinedC    chan struct{}
+}
+
+// New claims the place of a pool, and brings back what an earlier server has left there. It starts
+// no process. Its errors: wire.ErrTaken if the pool has a server, and what the system says.
+func New(config Config) (*Server, error) {
+	seat, err := wire.Claim(config.Place)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		config: config, spool: config.Place.Spool, seat: seat, started: time.Now(),
+		wakeC: make(chan struct{}, 1), endC: make(chan struct{}), joinedC: make(chan struct{}),
+		origins: map[string]*origin{}, entries: map[uint64]*entry{}, runners: map[string]*runner{},
+		leases: map[*wire.Peer]*lessee{}, conns: map[*net.UnixConn]bool{}, peers: map[*wire.Peer]bool{},
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.openStore(); err != nil {
+		return nil, errors.Join(err, seat.Close())
+	}
+	return s, nil
+}
+
+// Run serves clients until the pool ends: closed and done, terminated, idle for long enough, or
+// because ctx has ended; then what was accepted is left to the next server. It returns when
+// nothing of the pool is left but what that needs.
+func (s *Server) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.leaving = true
+		s.stopRunners(pool.Terminate)
+		s.end()
+	})
+	defer stop()
+	s.begin()
+	accepted := make(chan struct{})
+	go func() {
+		defer close(accepted)
+		s.welcome()
+	}()
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		s.keep()
+	}()
+	<-s.endC
+	<-kept
+	s.endRunners()
+	s.quiesce()
+	err := s.leave()
+	<-accepted
+	s.serving.Wait()
+	return err
+}
+
+// begin goes on with what an earlier server has left.
+func (s *Server) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.recovering = false
+	for _, e := range s.entries {
+		if e.state == wire.Calling {
+			s.conclude(e)
+		}
+	}
+	s.dispatch()
+	s.consider()
+}
+
+// welcome serves each client on a goroutine of its own, until the seat is closed.
+func (s *Server) welcome() {
+	mux := s.mux()
+	for {
+		conn, err := s.seat.Accept()
+		if err != nil {
+			return
+		}
+		s.connected(conn, true)
+		s.serving.Go(func() {
+			_ = mux.Serve(conn, s.config.Version) // its error is the client's
+			s.connected(conn, false)
+		})
+	}
+}
+
+func (s *Server) connected(conn *net.UnixConn, on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if on {
+		s.conns[conn] = true
+	} else {
+		delete(s.conns, conn)
+	}
+	s.consider()
+}
+
+// quiesce lets answers leave that are known, before the connections end with the process.
+func (s *Server) quiesce() {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		asking := s.asking
+		s.mu.Unlock()
+		if asking == 0 {
+			return
+		}
+	}
+}
+
+// patience is how long an ending server waits for a client.
+const patience = time.Second
+
+// leave takes the pool off the disk, but for what somebody may still want.
+func (s *Server) leave() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.journal.Close()
+	if s.terminated || !s.leaving && !s.keeps() {
+		err = errors.Join(err, os.RemoveAll(s.spool))
+	}
+	err = errors.Join(err, s.seat.Close())
+	for conn := range s.conns {
+		_ = conn.CloseRead() // what is being answered still leaves
+	}
+	return err
+}
+
+// keeps reports whether there is a result that may still be fetched.
+func (s *Server) keeps() bool {
+	for _, e := range s.entries {
+		if e.wanted() || e.call.Keep {
+			return true
+		}
+	}
+	return false
+}
+
+// end lets Run end.
+func (s *Server) end() {
+	if !s.ended {
+		s.ended = true
+		close(s.endC)
+	}
+}
+
+// wake lets the keeper look what is due.
+func (s *Server) wake() {
+	select {
+	case s.wakeC <- struct{}{}:
+	default:
+	}
+}
+
+// enter puts a call in the line.
+func (s *Server) enter(e *entry) {
+	e.state = wire.Waiting
+	e.ticket = ticket{entry: e}
+	s.line.enter(&e.ticket, false)
+}
+
+// dispatch gives free slots to those who wait.
+func (s *Server) dispatch() {
+	if s.ended || s.terminated || s.leaving || s.recovering {
+		return
+	}
+	if wait := time.Until(s.held); wait > 0 {
+		return // see lost
+	}
+	for {
+		t, ok := s.line.next()
+		if !ok {
+			return
+		}
+		if t.lease != nil {
+			s.grant(t.lease)
+			continue
+		}
+		s.start(t.entry)
+	}
+}
+
+// start hands a call that has a slot to the workers that can run it.
+func (s *Server) start(e *entry) {
+	r, err := s.runnerFor(e)
+	if err != nil {
+		s.line.free(1)
+		s.finish(e, wire.Result{Outcome: wire.NotStarted, Exit: 125, Error: err.Error()})
+		return
+	}
+	e.state = wire.Running
+	e.runner = r
+	r.put(e)
+}
+
+// finish books the end of a call that has a result.
+func (s *Server) finish(e *entry, r wire.Result) {
+	if r.End.IsZero() {
+		r.End = time.Now()
+	}
+	e.result = r
+	s.close(e)
+	s.conclude(e)
+}
+
+// conclude follows the end of a call: it is written down, and then its callback runs.
+func (s *Server) conclude(e *entry) {
+	e.state = wire.Calling
+	s.write(s.ending(e))
+	e.news()
+	if s.leaving || s.recovering {
+		return // the next server does the rest, or begin
+	}
+	command := e.callback()
+	if command == "" || s.terminated {
+		s.finished(e)
+		return
+	}
+	if err := s.startCallback(e, command); err != nil {
+		s.calledBack(e, err.Error())
+	}
+}
+
+// calledBack books the end of a callback, with what went wrong.
+func (s *Server) calledBack(e *entry, problem string) {
+	e.result.Callback, e.told = problem, problem == ""
+	s.finished(e)
+}
+
+// finished is when nothing more follows.
+func (s *Server) finished(e *entry) {
+	e.state = wire.Done
+	s.write(s.called(e))
+	e.slim()
+	if age := s.options.MaxAge; age > 0 {
+		s.dropAt(e.result.End.Add(age))
+	}
+	s.done++
+	if e.result.Outcome != wire.Succeeded {
+		s.failed++
+	}
+	e.news()
+	s.over(e)
+	if e.taken && !e.call.Keep || e.peer != nil && e.peer.Context().Err() != nil {
+		s.forget(e)
+	}
+	s.consider()
+}
+
+// forget drops a result.
+func (s *Server) forget(e *entry) {
+	delete(s.entries, e.n)
+	s.write(encode(kindForgotten, numbered{e.n}))
+	s.erase(e)
+}
+
+// lost is for a call that ran when the server before was killed.
+func (s *Server) lost(e *entry) {
+	if e.begun <= e.call.Retries {
+		s.enter(e)
+		// The worker that ran it ends by itself when it sees that its parent is gone.
+		s.held = time.Now().Add(orphanTime)
+		time.AfterFunc(orphanTime, s.wake)
+		return
+	}
+	s.finish(e, wire.Result{
+		Outcome: wire.Lost, Exit: -1, Attempt: e.begun, Start: e.result.Start,
+		Error: "it ran when the server of its pool was killed, so nobody knows how it ended; --retries lets such calls run again",
+	})
+}
+
+// orphanTime is how long a worker whose parent was killed may live on.
+const orphanTime = 200 * time.Millisecond
+
+// giveUp cancels a call.
+func (s *Server) giveUp(e *entry) {
+	switch {
+	case e.state == wire.Waiting && s.line.leave(&e.ticket):
+		s.finish(e, wire.Result{Outcome: wire.Cancelled, Exit: -1, Error: "it was cancelled before it began"})
+	case e.state == wire.Running || e.state == wire.Calling:
+		e.given = true
+		e.runner.job.Cancel(e)
+	}
+}
+
+// consider looks whether the pool is done, or idle.
+func (s *Server) consider() {
+	if s.ended || s.recovering {
+		return
+	}
+	busy := s.line.busy > 0 || s.line.length() > 0 || s.calling() > 0
+	if s.closed && !busy {
+		s.joined()
+		if s.clients() == 0 {
+			s.end()
+			return
+		}
+	}
+	// A closed pool that is done waits for its clients; an open one for results to be fetched.
+	idle := !busy && (s.closed || len(s.conns) == 0 && !s.waitsToBeFetched())
+	switch {
+	case !idle:
+		s.idleSince = time.Time{}
+	case s.idleSince.IsZero():
+		s.idleSince = time.Now()
+		s.wake()
+	}
+}
+
+// clients counts those that want something else than the end.
+func (s *Server) clients() int {
+	n := len(s.conns)
+	for _, onlyEnd := range s.peers {
+		if onlyEnd {
+			n--
+		}
+	}
+	return n
+}
+
+// joined answers those who wait for the pool to be done.
+func (s *Server) joined() {
+	select {
+	case <-s.joinedC:
+	default:
+		close(s.joinedC)
+	}
+}
+
+func (s *Server) waitsToBeFetched() bool {
+	for _, e := range s.entries {
+		if e.wanted() {
+			return true
+		}
+	}
+	return false
+}
+
+// calling counts callbacks.
+func (s *Server) calling() (n int) {
+	if r := s.runners[callbackKey]; r != nil {
+		n = len(r.open)
+	}
+	return n
+}
+
+// find looks a call up.
+func (s *Server) find(id string) (*entry, error) {
+	name, nonce, n, err := wire.ParseID(id)
+	if err != nil {
+		return nil, &wire.Fault{Code: wire.FaultUnknown, Text: err.Error()}
+	}
+	if e := s.entries[n]; e != nil && nonce == s.nonce && name == s.config.Place.Name {
+		return e, nil
+	}
+	text := fmt.Sprintf("pool %q has no call %s", s.config.Place.Name, id)
+	switch {
+	case name != s.config.Place.Name:
+		text += fmt.Sprintf(": it belongs to pool %q", name)
+	case nonce != s.nonce:
+		text += ": it was handed to a pool of this name that has ended, and what was not fetched went with it"
+	case n <= s.last:
+		text += " any more: its result was fetched (--keep leaves it there), or dropped because it was too old"
+	}
+	return nil, &wire.Fault{Code: wire.FaultUnknown, Text: text}
+}
