@@ -22,6 +22,10 @@ type Options struct {
 	// added to it as the last argument. Needed with Jobserver only.
 	Keeper []string
 
+	// Lender lends a place to each call, instead of a jobserver; nil if there is none. It is Open's
+	// to close.
+	Lender Lender
+
 	// Say is told, in a sentence without a newline, that calls wait for the machine, and that
 	// they go on. It is called from Admit and from a goroutine of ours, never twice at a time,
 	// and has to return at once. nil: nothing is said.
@@ -30,7 +34,22 @@ type Options struct {
 
 // Wanted reports whether the options ask for anything.
 func (o *Options) Wanted() bool {
-	return o.Delay != 0 || o.Rate != 0 || o.MaxLoad != 0 || o.MinFree != 0 || o.Jobserver != nil
+	return o.Delay != 0 || o.Rate != 0 || o.MaxLoad != 0 || o.MinFree != 0 || o.Jobserver != nil || o.Lender != nil
+}
+
+// Lender is somebody who has the places in which calls run, and lends them out. Its methods are
+// called under a lock of ours and must not wait, nor call back.
+type Lender interface {
+	// Attach names whom to wake when Take is worth another try.
+	Attach(wake func())
+	// Take reports whether one more call may begin while so many run, and takes its place. If
+	// not, it asks for one.
+	Take(running int) bool
+	// Settle says that so many run and nothing is to begin: other places go back.
+	Settle(running int)
+	// Release gives all back. Wait waits for that, and may wait.
+	Release()
+	Wait()
 }
 
 func (o Options) check() error {
@@ -45,6 +64,8 @@ func (o Options) check() error {
 		return fmt.Errorf("a load of %v is none; give one above 0, like 4 or 80%%", o.MaxLoad)
 	case o.MinFree < 0:
 		return fmt.Errorf("%d bytes of free memory are less than none; give a size like 512M", o.MinFree)
+	case o.Jobserver != nil && o.Lender != nil:
+		return errors.New("places are lent by a jobserver and by somebody else; leave one of them out")
 	case o.Jobserver != nil && len(o.Keeper) == 0:
 		return errors.New("a jobserver is given and no program that keeps its tokens; set Keeper")
 	}
@@ -65,7 +86,7 @@ type Admission struct {
 	pace     pace
 	load     *loadLimit   // nil: any load
 	memory   *memoryLimit // nil: any memory
-	tokens   *client      // nil: no jobserver
+	lender   Lender       // freely if there is none
 	stretch  stretch
 	sampling bool // the next sample wakes the loop
 	closed   bool
@@ -79,7 +100,11 @@ func Open(o Options) (*Admission, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	a := &Admission{say: o.Say, halt: make(chan struct{}), pace: newPace(o.Delay, o.Rate, o.Burst)}
+	a := &Admission{say: o.Say, halt: make(chan struct{}), pace: newPace(o.Delay, o.Rate, o.Burst), lender: freely{}}
+	if o.Lender != nil {
+		a.lender = o.Lender
+		a.lender.Attach(a.wake)
+	}
 	if err := a.watchMachine(o); err != nil {
 		return nil, err
 	}
@@ -144,15 +169,15 @@ func (a *Admission) decide(now time.Time, running int) (ok bool, again time.Time
 	}
 	a.load.note(now, running)
 	if next := a.pace.next(); next.After(now) {
-		a.tokens.settle(running)
+		a.lender.Settle(running)
 		return false, next, ""
 	}
 	if why := a.pressure(); why != nil {
 		a.sampling = true
-		a.tokens.settle(running)
+		a.lender.Settle(running)
 		return false, time.Time{}, a.stretch.refused(now, why.text)
 	}
-	if !a.tokens.take(running) {
+	if !a.lender.Take(running) {
 		return false, time.Time{}, ""
 	}
 	a.pace.begun(now)
@@ -177,7 +202,7 @@ func (a *Admission) Ended(running int) {
 	defer a.mu.Unlock()
 	a.load.note(time.Now(), running)
 	if !a.closed {
-		a.tokens.settle(running)
+		a.lender.Settle(running)
 	}
 }
 
@@ -189,13 +214,22 @@ func (a *Admission) Close() error {
 	if !a.closed {
 		a.closed = true
 		close(a.halt)
-		a.tokens.release()
+		a.lender.Release()
 	}
 	a.mu.Unlock()
-	a.tokens.wait()
+	a.lender.Wait()
 	a.live.Wait()
 	return nil
 }
+
+// freely lends a place to every call.
+type freely struct{}
+
+func (freely) Attach(func()) {}
+func (freely) Take(int) bool { return true }
+func (freely) Settle(int)    {}
+func (freely) Release()      {}
+func (freely) Wait()         {}
 
 // tell hands a sentence on.
 func (a *Admission) tell(word string) {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// client is the loop's end of the jobserver: the books, and a keeper that holds the tokens. A nil
-// client lets every call begin. The lock of Admission guards it.
+// client is the loop's end of the jobserver: the books, and a keeper that holds the tokens. It
+// implements Lender. The lock of Admission guards it.
 type client struct {
 	books
 	orders  *os.File // to the keeper, which ends when this does
@@ -32,7 +32,7 @@ func (a *Admission) openTokens(o Options) error {
 	if err != nil {
 		return fmt.Errorf("start the keeper of make's tokens: %w", err)
 	}
-	a.tokens = c
+	a.lender = c
 	go a.listen(c)
 	return nil
 }
@@ -84,9 +84,12 @@ func spawn(path string, command []string, auth *Auth, std ...uintptr) (*os.Proce
 	return os.FindProcess(pid)
 }
 
-// take reports whether one more call may begin, and orders a token if there is none for it.
-func (c *client) take(running int) bool {
-	if c == nil || c.enough(running) {
+// Attach has nothing to do: listen wakes whom Admission knows.
+func (c *client) Attach(func()) {}
+
+// Take reports whether one more call may begin, and orders a token if there is none for it.
+func (c *client) Take(running int) bool {
+	if c.enough(running) {
 		return true
 	}
 	if c.wants(running) {
@@ -95,12 +98,8 @@ func (c *client) take(running int) bool {
 	return false
 }
 
-// settle gives back what so many running calls do not need.
-func (c *client) settle(running int) {
-	if c != nil {
-		c.order(orderFewer, c.surplus(running))
-	}
-}
+// Settle gives back what so many running calls do not need.
+func (c *client) Settle(running int) { c.order(orderFewer, c.surplus(running)) }
 
 // order writes to the keeper. It does not wait: few bytes are ever under way. A keeper that is
 // gone is noticed by listen.
@@ -110,18 +109,11 @@ func (c *client) order(order byte, n int) {
 	}
 }
 
-// release tells the keeper to give everything back, which is what the end of its orders means.
-func (c *client) release() {
-	if c != nil {
-		_ = c.orders.Close()
-	}
-}
+// Release tells the keeper to give everything back, which is what the end of its orders means.
+func (c *client) Release() { _ = c.orders.Close() }
 
-// wait waits for the end of the keeper, unless somebody has stopped it.
-func (c *client) wait() {
-	if c == nil {
-		return
-	}
+// Wait waits for the end of the keeper, unless somebody has stopped it.
+func (c *client) Wait() {
 	patience := time.NewTimer(2 * time.Second)
 	defer patience.Stop()
 	select {
