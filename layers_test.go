@@ -36,7 +36,8 @@ var rooms = map[string]room{
 	},
 	"cmd/gpool": {
 		ours: []string{".", "internal/command", "internal/input", "internal/ipc", "internal/pool",
-			"internal/pool/admit", "internal/pool/joblog", "internal/pool/launch", "internal/pool/report", "internal/shelf", "internal/value"},
+			"internal/pool/admit", "internal/pool/daemon", "internal/pool/daemon/wire", "internal/pool/joblog", "internal/pool/launch", "internal/pool/report",
+			"internal/shelf", "internal/value"},
 		theirs: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 		why:    "the command is a customer: it decides nothing that a pool could decide, and reaches the worker through package gpool only",
 	},
@@ -95,6 +96,19 @@ var rooms = map[string]room{
 	"internal/pool/joblog": {
 		theirs: []string{"golang.org/x/sys"},
 		why:    "it knows rows and what is done, and nothing of pools",
+	},
+	"internal/pool/daemon": {
+		ours: []string{"internal/command", "internal/ipc", "internal/pool", "internal/pool/daemon/journal", "internal/pool/daemon/wire",
+			"internal/pool/launch", "internal/value"},
+		why: "it is a customer of pools, as cmd/gpool is: it hands them calls, and keeps what they print",
+	},
+	"internal/pool/daemon/journal": {
+		why: "it keeps records, and knows nothing of what is in them",
+	},
+	"internal/pool/daemon/wire": {
+		ours:   []string{"internal/ipc", "internal/value"},
+		theirs: []string{"golang.org/x/sys"},
+		why:    "server and clients share it, so it knows neither pools nor commands",
 	},
 	"internal/pool/admit": {
 		theirs: []string{"golang.org/x/sys"},

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os/exec"
 	"sync"
 	"time"
 
@@ -28,8 +27,8 @@ type commands struct {
 
 // newCommands turns the words of the command line into what the calls run. names are
 // those of a header, width is how many columns each row has if that is known, else 0.
-func newCommands(o *options, words, names []string, width int) (*commands, error) {
-	s, err := resolve(o, words, names)
+func newCommands(v verb, o *options, words, names []string, width int) (*commands, error) {
+	s, err := resolve(v, o, words, names)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +37,7 @@ func newCommands(o *options, words, names []string, width int) (*commands, error
 		return nil, err
 	}
 	if name, ok := w.template.FixedProgram(); ok {
-		if s.Path, err = program("COMMAND", name); err != nil {
+		if s.Path, err = o.around.program("COMMAND", name); err != nil {
 			return nil, err
 		}
 	}
@@ -49,36 +48,24 @@ func newCommands(o *options, words, names []string, width int) (*commands, error
 	return w, nil
 }
 
-func resolve(o *options, words, names []string) (s command.Spec, err error) {
-	s = command.Spec{Mode: command.Direct, Words: words, Names: names, NamedRows: o.jsonl}
+func resolve(v verb, o *options, words, names []string) (s command.Spec, err error) {
+	s = command.Spec{Mode: command.Direct, Words: words, Names: names, NamedRows: o.jsonl, Env: o.around.env, Dir: o.around.dir}
 	switch {
 	case o.shellLine != "" && len(words) > 0:
 		return s, fmt.Errorf("-c and COMMAND (%s) exclude each other: quote the whole command line after -c", words[0])
+	case v.single && o.shellLine != "":
+		s.Mode, s.Words = command.Literal, []string{o.shell, "-c", o.shellLine}
+	case v.single:
+		s.Mode = command.Literal
 	case o.shellLine != "":
 		s.Mode, s.Words = command.Script, []string{o.shellLine}
 	case len(words) == 0:
 		s.Mode = command.ItemIsScript
 	}
-	if s.Mode != command.Direct || o.initializer != "" {
-		s.Shell, err = program("COMMAND", o.shell)
+	if s.Mode == command.Script || s.Mode == command.ItemIsScript || o.initializer != "" {
+		s.Shell, err = o.around.program("COMMAND", o.shell)
 	}
 	return s, err
-}
-
-// program finds what will be executed, so that a slip is found before a call runs.
-func program(what, name string) (string, error) {
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path, nil
-	}
-	var lookup *exec.Error
-	if errors.As(err, &lookup) {
-		err = lookup.Err
-	}
-	if errors.Is(err, exec.ErrNotFound) && name == "" {
-		err = errors.New("the name is empty")
-	}
-	return "", fmt.Errorf("%s %q cannot be run: %w", what, name, err)
 }
 
 func (w *commands) configure(c *pool.Config) error {
@@ -90,7 +77,8 @@ func (w *commands) configure(c *pool.Config) error {
 	c.Launcher = self
 	if w.opts.initializer != "" {
 		c.InitTask = command.ExecTask
-		c.InitCommon = encoded(command.Spec{Mode: command.Script, Words: []string{w.opts.initializer}, Shell: w.spec.Shell}.Append)
+		s := w.spec
+		c.InitCommon = encoded(command.Spec{Mode: command.Script, Words: []string{w.opts.initializer}, Shell: s.Shell, Env: s.Env, Dir: s.Dir}.Append)
 	}
 	return nil
 }
@@ -116,10 +104,11 @@ func (w *commands) text(row *input.Row, seq uint64, slot int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if w.spec.Mode != command.Direct && w.opts.shell == "sh" {
+	isLine := w.opts.shellLine != "" || w.spec.Mode == command.ItemIsScript
+	if isLine && w.opts.shell == "sh" && w.opts.around.own() {
 		return argv[2], nil
 	}
-	return command.QuoteArgv(argv), nil
+	return w.opts.around.before(command.QuoteArgv(argv)), nil
 }
 
 func (w *commands) slots() bool { return w.template.HasSlot() }

@@ -71,6 +71,7 @@ func (o *options) defineWorkers(v verb, f *pflag.FlagSet) {
 	f.Var(parsed("--maxtasksperchild", "N", &o.maxCalls, atLeast(1)), "maxtasksperchild", "calls after which a worker is replaced (default: never)")
 	f.StringVar(&o.initializer, "initializer", "", "shell command line, or with --worker a task, run once in each new worker before its first call")
 	f.Var(parsed("--nice", "N", &o.nice, atLeast(-40)), "nice", "makes what runs nicer to others by N")
+	f.StringVar(&o.pool, "pool", "", "run calls in slots of this background pool, in turn with those that others hand it")
 }
 
 func (o *options) defineWork(f *pflag.FlagSet) {
@@ -115,12 +116,16 @@ func (o *options) defineOutput(v verb, f *pflag.FlagSet) {
 	choice(f, &o.ci, "ci", "fold the output of calls that pass, and mark failures, for this CI system", "never", "auto", "github", "gitlab")
 }
 
-func (o *options) defineControl(f *pflag.FlagSet) {
+func (o *options) defineRetries(f *pflag.FlagSet) {
 	f.Var(parsed("--retries", "N", &o.retries, atLeast(0)), "retries", "run a call that fails up to N times more")
 	f.Var(parsed("--backoff", "TIME[..TIME]", &o.backoff, parseSpan), "backoff", "wait before that, a random time: at first up to the first one, twice as long each time, up to the second (1s..30s)")
 	o.retryOn.any = true
 	f.Var(parsed("--retry-on", "LIST", &o.retryOn, parseRetryOn), "retry-on", "which failures: any, failed, exit:N, timeout, died, memory (default: any)")
 	f.BoolVar(&o.showAttempts, "show-attempts", false, "print the output of failed attempts also of calls that succeed in the end")
+}
+
+func (o *options) defineControl(f *pflag.FlagSet) {
+	o.defineRetries(f)
 	choice(f, &o.flaky, "flaky", "whether calls that succeed at a later attempt let the run pass or fail", "pass", "fail")
 	f.Var(parsed("--timeout", "TIME", &o.timeout, parseTimeLimit), "timeout", "end an attempt that takes longer: 30s, 2m, or 300% of the median so far")
 	f.Var(parsed("--grace", "TIME", &o.grace, someTime), "grace", "time from SIGTERM to SIGKILL for what is ended (default: 0.5s), and to finish after the first Ctrl-C (default: 10s)")

@@ -13,7 +13,7 @@ import (
 const jobserverVerb = "jobserver"
 
 // openGate opens what --delay, --rate, --load and --memfree ask for, and the jobserver
-// of make; nil if calls wait for nothing but a free worker. It lowers the number of
+// of make or a background pool; nil if calls wait for nothing but a free worker. It lowers the number of
 // workers to what there is room for.
 func (r *run) openGate(p *printer) (*admit.Admission, error) {
 	o := r.opts
@@ -23,18 +23,38 @@ func (r *run) openGate(p *printer) (*admit.Admission, error) {
 		r.workers = n
 	}
 	options := admit.Options{
-		Delay: o.delay, Rate: o.rate, MaxLoad: o.load, MinFree: o.memFree, Jobserver: r.jobserver(p),
+		Delay: o.delay, Rate: o.rate, MaxLoad: o.load, MinFree: o.memFree,
 		Say: func(text string) { p.say("%s", text) },
+	}
+	if o.pool == "" {
+		options.Jobserver = r.jobserver(p)
+	} else if err := r.openLeases(); err != nil {
+		return nil, &exitError{exitPool, err}
+	} else {
+		options.Lender = r.leases
 	}
 	if !options.Wanted() {
 		return nil, nil
 	}
-	self, err := launch.Self()
-	if err != nil {
-		return nil, &exitError{exitPool, err}
+	if options.Jobserver != nil {
+		self, err := launch.Self()
+		if err != nil {
+			return nil, &exitError{exitPool, err}
+		}
+		options.Keeper = []string{self.Path, jobserverVerb}
 	}
-	options.Keeper = []string{self.Path, jobserverVerb}
 	return admit.Open(options) // its error: what was asked for cannot be had here
+}
+
+// openLeases connects to the background pool of --pool. There are as many workers as it has
+// slots, and no more than -j.
+func (r *run) openLeases() (err error) {
+	slots := 0
+	r.leases, slots, err = openLeases(r.opts.pool, "gpool "+quoted(shorten(os.Args[1:])), r.stdio)
+	if err == nil && (!r.opts.jobs.given() || r.workers > slots) {
+		r.workers = slots
+	}
+	return err
 }
 
 // jobserver finds that of the make which runs gpool, nil if there is none. Whoever says

@@ -31,6 +31,9 @@ const (
 	exitPool   = 3   // the pool itself failed
 	exitLate   = 124 // the time of the run was up, as timeout(1) has it
 	exitSignal = 128 // and the number of the signal that ended the run
+
+	exitNotExecutable = 126 // as shells have it
+	exitNotFound      = 127
 )
 
 // exitError is an error that knows its exit code. Everything else is bad usage:

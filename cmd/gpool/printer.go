@@ -91,8 +91,8 @@ func (p *printer) result(r *pool.Result, o *outcome, rec *report.Record) error {
 	switch {
 	case rec.Status == report.Cancelled || rec.Status == report.NotRun:
 		return nil
-	case rec.Status.Failure():
-		p.list(r, reason(o.err)+ofAttempts(rec))
+	case rec.Status.Failure() && !p.known(rec, o):
+		p.list(r, reason(o.err)+p.ofAttempts(rec))
 	case rec.Flaky():
 		p.list(r, fmt.Sprintf("flaky: it succeeded at attempt %d; before that: %s", rec.N, rec.Earlier[len(rec.Earlier)-1].Error))
 	}
@@ -103,9 +103,18 @@ func (p *printer) result(r *pool.Result, o *outcome, rec *report.Record) error {
 	return nil
 }
 
-func ofAttempts(rec *report.Record) string {
-	if len(rec.Earlier) == 0 {
+// known reports whether the exit code of gpool says all that there is to know about how
+// its one call ended.
+func (p *printer) known(rec *report.Record, o *outcome) bool {
+	return p.run.verb.single && rec.Status == report.Failed && o.exit() > 0 && rec.Signal == 0 && len(rec.Earlier) == 0
+}
+
+func (p *printer) ofAttempts(rec *report.Record) string {
+	switch {
+	case len(rec.Earlier) == 0:
 		return ""
+	case p.run.verb.single:
+		return fmt.Sprintf(", after %d attempts", rec.N)
 	}
 	return fmt.Sprintf(" (attempt %d)", rec.N)
 }
@@ -154,7 +163,15 @@ func (p *printer) list(r *pool.Result, what string) {
 	if p.listed > listLimit {
 		return
 	}
-	fmt.Fprintf(p.err, "gpool: call %d%s: %s\n", r.Call.Seq, origin(r.Call.Item.(*input.Row)), what)
+	fmt.Fprintf(p.err, "gpool: %s: %s\n", p.run.naming(r.Call), what)
+}
+
+// naming is how messages name a call.
+func (r *run) naming(c *pool.Call) string {
+	if r.verb.single {
+		return r.name
+	}
+	return fmt.Sprintf("call %d%s", c.Seq, origin(c.Item.(*input.Row)))
 }
 
 // origin names an item for people: where it came from and how it begins.

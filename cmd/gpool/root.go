@@ -31,7 +31,9 @@ func newRoot(io stdio) *cobra.Command {
 	for _, v := range verbs {
 		root.AddCommand(newVerb(v, io))
 	}
+	root.AddCommand(newApply(io))
 	root.AddCommand(newTasks(io))
+	addBackground(root, io)
 	root.AddCommand(&cobra.Command{
 		Use: workerVerb, Short: "Serve calls on stdin and stdout; gpool starts this itself", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return &exitError{code: gpool.Worker()} },
@@ -50,6 +52,8 @@ for shell pipelines.
   find . -name '*.png' | gpool map -- optipng -quiet {}
   gpool imap -j4 -c 'sleep {}; echo slept {}' ::: 3 1 2
   gpool map --worker ./program --task resize ::: *.png
+
+gpool apply runs one command, with limits and retries, and exits as it does.
 
 EXIT STATUS
   0      all calls succeeded, or there was nothing to do

@@ -30,12 +30,14 @@ type run struct {
 	ci      report.CIKind
 	log     *joblog.Log     // nil without
 	history *joblog.History // what need not be run; nil is nothing
+	leases  *leases         // of a background pool; nil if calls run in slots of our own
 
 	began     time.Time
 	elsewhere int         // rows of other parts, if all rows are in memory
 	inputDone atomic.Bool // all of it has been read
 
-	wantsText bool // somebody wants to know what each call runs
+	wantsText bool   // somebody wants to know what each call runs
+	name      string // of the only call, for people
 }
 
 // runVerb does what the command line says. Its error has the exit code.
@@ -60,26 +62,39 @@ func runVerb(v verb, o *options, args []string, io stdio) error {
 
 // prepare finds everything that is wrong before a call runs.
 func prepare(v verb, o *options, args []string, std stdio) (*run, error) {
-	words, groups, err := input.SplitArgs(args)
-	if err != nil {
-		return nil, err
-	}
 	r := &run{verb: v, opts: o, words: args, stdio: std, total: -1, began: time.Now()}
+	var err error
 	if r.workers, err = o.jobs.count(); err != nil {
 		return nil, err
 	}
 	if r.ci, err = report.ParseCI(o.ci, os.Getenv); err != nil {
 		return nil, err
 	}
-	names, err := r.openInput(groups)
+	words, names, width, err := r.openRows()
 	if err != nil {
 		return nil, err
 	}
-	if r.work, err = r.resolve(words, names, r.width(groups, names)); err != nil {
+	if r.work, err = r.resolve(words, names, width); err != nil {
 		return nil, errors.Join(err, r.rows.Close())
 	}
 	r.wantsText = o.joblog != "" || o.results != "" || o.junit != ""
 	return r, r.collect()
+}
+
+// openRows opens the rows of the calls. words are those of what runs, names those of a
+// header, width is how many columns each row has, or 0 if they differ.
+func (r *run) openRows() (words, names []string, width int, err error) {
+	if r.verb.single {
+		r.name = r.opts.callName(r.words)
+		r.rows = input.FromRows([]input.Row{r.opts.row()})
+		return r.words, nil, 0, nil
+	}
+	words, groups, err := input.SplitArgs(r.words)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	names, err = r.openInput(groups)
+	return words, names, r.width(groups, names), err
 }
 
 // openLog opens the joblog, and reads what it says is done. It changes nothing yet: what
@@ -158,7 +173,7 @@ func (r *run) resolve(words, names []string, width int) (work, error) {
 	if r.opts.tasks {
 		return newTask(r.verb, r.opts, words)
 	}
-	return newCommands(r.opts, words, names, width)
+	return newCommands(r.verb, r.opts, words, names, width)
 }
 
 // width is how many columns each row has, or 0 if they differ.
@@ -314,11 +329,12 @@ func (r *run) runPool(ledger *ledger, story *story, screen *screen, gate *admit.
 	if err != nil {
 		return stopped, &exitError{exitPool, err}
 	}
-	signals := watchSignals(p, screen, r.opts, r.began)
+	signals := watchSignals(p, screen, r)
 	story.begin(p)
+	r.leases.whenLost(func() { p.Stop(pool.Terminate) })
 	running, err := p.Submit(r.job(ledger, screen))
 	if err == nil {
-		err = running.Wait()
+		err = errors.Join(running.Wait(), r.leases.lost())
 		ledger.halted = running.Halted()
 	}
 	if err != nil || signals.ending.Load() || ledger.halted && r.opts.halt.Now {
@@ -384,7 +400,7 @@ func (r *run) conclude(l *ledger, s *story, stopped stop, err error) error {
 	failed := errors.Join(l.close(), s.end(t))
 	if !l.printer.broken { // else results are missing from the counts
 		l.printer.summary(t, stopped)
-		if left > 0 {
+		if left > 0 && !r.verb.single {
 			l.printer.say("%s more have no result: the run could not go on, and some of them may have run", count(left, "call"))
 		}
 	}

@@ -18,6 +18,7 @@ type signals struct {
 	pool   *pool.Pool
 	screen *screen
 	opts   *options
+	single bool // nothing but the one call can be asked to end
 	comeC  chan os.Signal
 	quitC  chan struct{}
 	doneC  chan struct{}
@@ -50,9 +51,9 @@ const giveUp = 2 * time.Second
 
 // watchSignals begins to listen. What was ignored when gpool was started (nohup, a
 // shell's background job) stays ignored.
-func watchSignals(p *pool.Pool, s *screen, o *options, began time.Time) *signals {
+func watchSignals(p *pool.Pool, s *screen, r *run) *signals {
 	w := &signals{
-		pool: p, screen: s, opts: o,
+		pool: p, screen: s, opts: r.opts, single: r.verb.single,
 		comeC: make(chan os.Signal, 8),                                                        // a few, so that none is lost
 		quitC: make(chan struct{}), doneC: make(chan struct{}), sayC: make(chan string, 1024), // as many calls as may be listed at once
 	}
@@ -64,7 +65,7 @@ func watchSignals(p *pool.Pool, s *screen, o *options, began time.Time) *signals
 	// Heard and not heeded: a write to a closed pipe then fails with EPIPE, and the
 	// run ends in order instead of on the spot.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	go w.watch(began)
+	go w.watch(r.began)
 	go w.tell()
 	return w
 }
@@ -115,6 +116,10 @@ func (w *signals) take(sig syscall.Signal) {
 		w.list()
 	case sig == syscall.SIGTSTP:
 		w.suspend()
+	case w.stopped == stop{} && w.single:
+		w.stopped.signal = sig
+		w.ending.Store(true)
+		w.terminate(w.opts.killAfter())
 	case w.stopped == stop{}:
 		w.stopped.signal = sig
 		w.ending.Store(true)

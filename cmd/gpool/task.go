@@ -17,23 +17,24 @@ import (
 
 // userProgram is a program of the user's that serves as a worker.
 type userProgram struct {
-	path string
-	argv []string // as the user has written it
+	path   string
+	argv   []string // as the user has written it
+	around surroundings
 }
 
 // findProgram looks for the program of --worker. words are its arguments.
-func findProgram(name string, words []string) (*userProgram, error) {
-	path, err := program("--worker", name)
+func findProgram(name string, words []string, around surroundings) (*userProgram, error) {
+	path, err := around.program("--worker", name)
 	if err != nil {
 		return nil, err
 	}
-	return &userProgram{path, append([]string{name}, words...)}, nil
+	return &userProgram{path, append([]string{name}, words...), around}, nil
 }
 
 // launcher gives each worker one thread of Go code, as package gpool does: there are as
 // many workers as CPUs.
 func (p *userProgram) launcher(nice int) pool.Launcher {
-	l := launch.Program{Path: p.path, Args: p.argv[1:], Procs: 1}.Launcher()
+	l := launch.Program{Path: p.path, Args: p.argv[1:], Env: p.around.env, Dir: p.around.dir, Procs: 1}.Launcher()
 	l.Nice = nice
 	return l
 }
@@ -60,7 +61,7 @@ type task struct {
 }
 
 func newTask(v verb, o *options, words []string) (*task, error) {
-	p, err := findProgram(o.worker, words)
+	p, err := findProgram(o.worker, words, o.around)
 	if err != nil {
 		return nil, err
 	}
@@ -82,10 +83,14 @@ func (t *task) configure(c *pool.Config) error {
 
 func (t *task) job() (name string, common []byte) { return t.name, nil }
 
-// payload is one value: that of the only column, or an array of those of all.
+// payload is one value: that of the only column, or an array of those of all. A row of none
+// is nil: what a task in Go that takes no argument, which takes a struct{}, is given.
 func (t *task) payload(dst []byte, row *input.Row) ([]byte, error) {
 	columns := row.Columns
-	if len(columns) == 1 && !t.batch {
+	switch {
+	case len(columns) == 0:
+		return append(dst, msgpackNil), nil
+	case len(columns) == 1 && !t.batch:
 		return t.only(dst, columns[0])
 	}
 	dst = value.AppendArray(dst, len(columns))
@@ -156,7 +161,7 @@ func (t *task) outcome(r *pool.Result) outcome {
 	return o
 }
 
-// msgpackNil is what stands for the value of a task that has none.
+// msgpackNil is what stands for the value of a task that has none, and for no argument.
 const msgpackNil = 0xc0
 
 // args are JSON only if the items were. One that is broken is a string.

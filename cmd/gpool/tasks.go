@@ -69,7 +69,7 @@ func (l *listing) run() error {
 		}
 		return fmt.Errorf("the program is missing: gpool tasks --worker %s", hint)
 	}
-	p, err := findProgram(l.worker, l.words)
+	p, err := findProgram(l.worker, l.words, surroundings{})
 	if err != nil {
 		return err
 	}

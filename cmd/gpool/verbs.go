@@ -23,6 +23,7 @@ type verb struct {
 	collect bool       // reads all input before the first call
 	order   pool.Order // of results
 	rows    bool       // an item is a row of arguments
+	single  bool       // one call without an item: what runs is literal, and its exit code is that of gpool
 }
 
 var verbs = []verb{
@@ -47,14 +48,18 @@ var verbs = []verb{
 // options are the flags of a verb, as they were given.
 type options struct {
 	jobs        jobs
+	pool        string // in whose slots calls run; empty if in our own
 	chunkSize   int
 	maxCalls    int
 	initializer string
 	tasks       bool // calls run a task of a program of the user's
 	worker      string
 	task        string
+	args        string // of the task, if there is one call
 	shellLine   string
 	shell       string
+	around      surroundings
+	name        string // of the one call, in messages
 	dryRun      bool
 
 	batch      int

@@ -36,7 +36,11 @@ func (s *Server) mux() *wire.Mux {
 func handle[Q, A any](s *Server, m *wire.Mux, method wire.Method[Q, A], f func(context.Context, *wire.Peer, Q) (A, error)) {
 	wire.Handle(m, method, func(ctx context.Context, p *wire.Peer, q Q) (A, error) {
 		s.meet(p)
-		return f(ctx, p, q)
+		a, err := f(ctx, p, q)
+		if err != nil && ctx.Err() != nil { // or the client is gone, and nobody hears it
+			err = &wire.Fault{Code: wire.FaultEnded, Text: fmt.Sprintf("the server of pool %q has ended", s.config.Place.Name)}
+		}
+		return a, err
 	})
 }
 

@@ -24,7 +24,7 @@ type lessee struct {
 // says so, or its connection ends.
 func (s *Server) lease(ctx context.Context, p *wire.Peer, q wire.Leasing) (n wire.Nothing, err error) {
 	l := &lease{peer: p, grantC: make(chan error, 1)}
-	if err := s.queueLease(l, q.Who); err != nil {
+	if err := s.queueLease(l, q); err != nil {
 		return n, err
 	}
 	select {
@@ -38,15 +38,15 @@ func (s *Server) lease(ctx context.Context, p *wire.Peer, q wire.Leasing) (n wir
 	return n, err
 }
 
-func (s *Server) queueLease(l *lease, who string) error {
+func (s *Server) queueLease(l *lease, q wire.Leasing) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	its := s.leases[l.peer]
-	if s.terminated || s.closed && its == nil { // who began before the pool was closed may go on
+	if s.terminated || s.closed && its == nil && !s.runs(q.ID) {
 		return s.closedFault()
 	}
 	if its == nil {
-		its = &lessee{who: who, waiting: map[*lease]bool{}}
+		its = &lessee{who: q.Who, waiting: map[*lease]bool{}}
 		s.leases[l.peer] = its
 	}
 	its.waiting[l] = true
@@ -54,6 +54,13 @@ func (s *Server) queueLease(l *lease, who string) error {
 	s.line.enter(&l.ticket, false)
 	s.dispatch()
 	return nil
+}
+
+// runs reports whether a call runs. Who is part of it may have slots of a pool that is closed, as
+// one who had some before: that work was handed in in time.
+func (s *Server) runs(id string) bool {
+	e, err := s.find(id)
+	return err == nil && e.state == wire.Running
 }
 
 // grant gives a client its slot.

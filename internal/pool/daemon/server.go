@@ -52,7 +52,9 @@ type Server struct {
 	closed     bool // takes no calls any more
 	terminated bool
 	leaving    bool      // the server ends, and the pool goes on with the next one
+	met        bool      // a client has come: whoever started the server for something
 	ended      bool      // endC is closed
+	left       bool      // nothing is served any more
 	idleSince  time.Time // zero if it is not idle
 	dropDue    time.Time // when the oldest result is too old; zero if there is none
 	joinedC    chan struct{}
@@ -134,22 +136,33 @@ func (s *Server) welcome() {
 		if err != nil {
 			return
 		}
-		s.connected(conn, true)
+		if !s.connected(conn) {
+			_ = conn.Close() // without a hello: to its client we are not there
+			continue
+		}
 		s.serving.Go(func() {
 			_ = mux.Serve(conn, s.config.Version) // its error is the client's
-			s.connected(conn, false)
+			s.disconnected(conn)
 		})
 	}
 }
 
-func (s *Server) connected(conn *net.UnixConn, on bool) {
+// connected reports whether there is still somebody to serve a client.
+func (s *Server) connected(conn *net.UnixConn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if on {
-		s.conns[conn] = true
-	} else {
-		delete(s.conns, conn)
+	if s.left {
+		return false
 	}
+	s.conns[conn], s.met = true, true
+	s.consider()
+	return true
+}
+
+func (s *Server) disconnected(conn *net.UnixConn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, conn)
 	s.consider()
 }
 
@@ -172,6 +185,7 @@ const patience = time.Second
 func (s *Server) leave() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.left = true
 	err := s.journal.Close()
 	if s.terminated || !s.leaving && !s.keeps() {
 		err = errors.Join(err, os.RemoveAll(s.spool))
@@ -348,7 +362,7 @@ func (s *Server) consider() {
 	busy := s.line.busy > 0 || s.line.length() > 0 || s.calling() > 0
 	if s.closed && !busy {
 		s.joined()
-		if s.clients() == 0 {
+		if s.met && s.clients() == 0 {
 			s.end()
 			return
 		}

@@ -203,7 +203,10 @@ func (r *Result) Code() int {
 type Size struct{ N int }
 
 // Leasing says for whom a slot is leased.
-type Leasing struct{ Who string } // for status, e.g. the command line
+type Leasing struct {
+	Who string // for status, e.g. the command line
+	ID  string // of the running call of this pool that the client is part of, or empty
+}
 
 // Telling says how much a Status should tell.
 type Telling struct{ Calls bool } // list the calls, too

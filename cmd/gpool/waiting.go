@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"gpool/internal/pool/daemon/wire"
+)
+
+// wait is one execution of gpool wait.
+type wait struct {
+	clients  *clients
+	patience patience
+	any      bool
+}
+
+const waitHelp = `wait waits until the calls have ended, and their callbacks; without IDs until all
+calls of the pool have. It names those that have not succeeded on stderr. Their
+results stay, for gpool get. The calls go on if it is interrupted.
+
+EXIT STATUS
+  0      all of them have succeeded, or there were none
+  1      at least one has not
+  124    they have not all ended within --timeout
+  125    gpool cannot say: an ID is unknown, or its pool has ended
+  128+N  stopped by signal N; 2 bad usage`
+
+func newWait(io stdio) *cobra.Command {
+	w := &wait{clients: newClients(exitOwn, io)}
+	cmd := &cobra.Command{
+		Use:   "wait [flags] [ID...]",
+		Short: "Wait until calls of a background pool have ended",
+		Long:  waitHelp,
+		Args:  cobra.ArbitraryArgs,
+		RunE: func(_ *cobra.Command, ids []string) error {
+			return w.clients.run(func() error { return w.run(ids) })
+		},
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	w.patience.define(f)
+	f.BoolVar(&w.any, "any", false, "wait for the first one that ends, and print its ID; the exit code is 0 or 1 by its result")
+	w.clients.definePool(f)
+	return cmd
+}
+
+func (w *wait) run(ids []string) error {
+	groups, err := w.groups(ids)
+	if err != nil {
+		return err
+	}
+	all, err := w.await(groups)
+	if _, none := errors.AsType[*noPoolError](err); none && len(ids) == 0 && !w.any {
+		return nil // all that the pool has is nothing
+	}
+	switch {
+	case err != nil && len(ids) > 0:
+		return explainOf(ids[0], err)
+	case err != nil:
+		return err
+	case w.any:
+		return w.first(&all)
+	}
+	return w.verdict(&all)
+}
+
+// group is calls of one pool.
+type group struct {
+	link *link
+	ids  []string // none are all
+}
+
+// groups sorts ids by their pools.
+func (w *wait) groups(ids []string) ([]*group, error) {
+	if len(ids) == 0 {
+		l, err := w.clients.link(w.clients.name())
+		return []*group{{link: l}}, err
+	}
+	var list []*group
+	for _, id := range ids {
+		l, err := w.clients.owner(id)
+		if err != nil {
+			return nil, err
+		}
+		at := slices.IndexFunc(list, func(g *group) bool { return g.link == l })
+		if at < 0 {
+			at, list = len(list), append(list, &group{link: l})
+		}
+		list[at].ids = append(list[at].ids, id)
+	}
+	return list, nil
+}
+
+// await asks all pools at once, and puts their answers together. With --any the first answer is
+// the only one.
+func (w *wait) await(groups []*group) (sum wire.Awaited, err error) {
+	type answer struct {
+		wire.Awaited
+		err error
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer cancel() // of those whose answers are not needed any more
+	answerC := make(chan answer, len(groups))
+	for _, g := range groups {
+		asking.Go(func() {
+			a, err := ask(ctx, g.link, wire.Await, wire.Awaiting{IDs: g.ids, Any: w.any, For: w.patience.left()})
+			answerC <- answer{a, err}
+		})
+	}
+	for range groups {
+		a := <-answerC
+		if a.err != nil {
+			return sum, a.err
+		}
+		sum.Done += a.Done
+		sum.Failed += a.Failed
+		sum.Pending += a.Pending
+		sum.Failures = append(sum.Failures, a.Failures...)
+		if w.any && a.First != "" {
+			sum.First = a.First
+			return sum, nil
+		}
+	}
+	return sum, nil
+}
+
+// first prints which call has ended first.
+func (w *wait) first(all *wire.Awaited) error {
+	if all.First == "" && all.Pending == 0 {
+		return errors.New("there are no calls to wait for")
+	}
+	if all.First == "" {
+		return w.late(all.Pending)
+	}
+	info, err := askOf(context.Background(), w.clients, all.First, wire.Look, wire.Lookup{ID: all.First})
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(w.clients.io.out, all.First); err != nil {
+		return outputError(err)
+	}
+	if info.Result.Outcome == wire.Succeeded {
+		return nil
+	}
+	w.name(&info)
+	return &exitError{code: exitFailed}
+}
+
+// failuresNamed is how many failures are named.
+const failuresNamed = 20
+
+// verdict names what has failed.
+func (w *wait) verdict(all *wire.Awaited) error {
+	named := min(len(all.Failures), failuresNamed)
+	for i := range named {
+		w.name(&all.Failures[i])
+	}
+	if more := all.Failed - named; more > 0 {
+		fmt.Fprintf(w.clients.io.err, "gpool wait: %s more failed\n", count(int64(more), "call"))
+	}
+	switch {
+	case all.Pending > 0:
+		return w.late(all.Pending)
+	case all.Failed > 0:
+		return &exitError{code: exitFailed}
+	}
+	return nil
+}
+
+func (w *wait) name(i *wire.Info) {
+	fmt.Fprintf(w.clients.io.err, "gpool wait: %s: %s\n", title(i), verdictOf(&i.Result))
+}
+
+func (w *wait) late(pending int) error {
+	have := "have"
+	if pending == 1 {
+		have = "has"
+	}
+	return &exitError{exitLate, fmt.Errorf("%s %s not ended within %v", count(int64(pending), "call"), have, w.patience.most)}
+}
+
+func newReady(io stdio) *cobra.Command {
+	c := newClients(exitOwn, io)
+	cmd := &cobra.Command{
+		Use:   "ready ID",
+		Short: "Tell by the exit code whether a call of a background pool has ended",
+		Long: `ready tells whether the call has ended, and its callback, without waiting.
+
+EXIT STATUS
+  0 it has ended; 1 it has not; 125 gpool cannot say: the ID is unknown, or its
+  pool has ended; 2 bad usage`,
+		Args: func(cmd *cobra.Command, ids []string) error {
+			if len(ids) > 1 {
+				return fmt.Errorf("ready is about one call, and not about %d: gpool wait --timeout 0 takes many", len(ids))
+			}
+			return needIDs(cmd, ids)
+		},
+		RunE: func(_ *cobra.Command, ids []string) error {
+			return c.run(func() error {
+				info, err := askOf(context.Background(), c, ids[0], wire.Look, wire.Lookup{ID: ids[0]})
+				if err == nil && info.State != wire.Done {
+					err = &exitError{code: exitFailed}
+				}
+				return err
+			})
+		},
+	}
+	c.definePool(cmd.Flags())
+	return cmd
+}
+
+func newCancel(io stdio) *cobra.Command {
+	c := newClients(exitOwn, io)
+	cmd := &cobra.Command{
+		Use:   "cancel ID...",
+		Short: "Give calls of a background pool up",
+		Long: `cancel drops calls that wait. Those that run are asked to end (SIGTERM), and
+killed when the grace of the pool has passed. It does not wait for that.
+
+EXIT STATUS
+  0 they were given up; 1 at least one had ended before; 125 gpool cannot do it:
+  an ID is unknown, or its pool has ended; 2 bad usage; 128+N stopped by signal N`,
+		Args: needIDs,
+		RunE: func(_ *cobra.Command, ids []string) error {
+			return c.run(func() error { return cancelAll(c, ids) })
+		},
+	}
+	c.definePool(cmd.Flags())
+	return cmd
+}
+
+// cancelAll gives all of the calls up that it can. The first error is told last.
+func cancelAll(c *clients, ids []string) error {
+	var ended []string
+	var failed error
+	for _, id := range ids {
+		info, err := askOf(context.Background(), c, id, wire.Cancel, wire.Lookup{ID: id})
+		switch {
+		case err != nil && failed == nil:
+			failed = err
+		case err != nil:
+			fmt.Fprintf(c.io.err, "gpool cancel: %v\n", err)
+		case over(&info):
+			ended = append(ended, title(&info))
+		}
+	}
+	if failed == nil && len(ended) > 0 {
+		return &exitError{exitFailed, fmt.Errorf("ended before it could be given up: %s", strings.Join(ended, ", "))}
+	}
+	return failed
+}
