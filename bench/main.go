@@ -29,7 +29,7 @@ import (
 var (
 	items = flag.Int("items", 2000, "items for each measurement of commands")
 	pairs = flag.Int("pairs", 5, "pairs of measurements for each figure")
-	only  = flag.String("only", "", "measure this alone: control")
+	only  = flag.String("only", "", "measure this alone: control or background")
 )
 
 func main() {
@@ -86,12 +86,18 @@ func measure() error {
 	}
 	fmt.Printf("%s, %s/%s, %d CPUs; %d items, median of %d pairs\n\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), *items, *pairs)
-	if *only == "control" {
+	switch *only {
+	case "control":
 		return b.control()
+	case "background":
+		return b.background()
 	}
 	b.commands()
 	b.start()
 	if err := b.control(); err != nil {
+		return err
+	}
+	if err := b.background(); err != nil {
 		return err
 	}
 	return b.memory()

@@ -70,6 +70,13 @@ func (s *Server) part(p *wire.Peer) {
 	s.consider()
 }
 
+// onlyEnd notes that all that a client still wants is the end of the pool. It may be gone already.
+func (s *Server) onlyEnd(p *wire.Peer) {
+	if _, here := s.peers[p]; here {
+		s.peers[p] = true
+	}
+}
+
 // abandon gives up a call whose client is gone.
 func (s *Server) abandon(e *entry) {
 	if e.state == wire.Done {
@@ -317,7 +324,7 @@ func (s *Server) shut(_ context.Context, p *wire.Peer, _ wire.Nothing) (n wire.N
 		s.closed = true
 		s.write(encode(kindOpened, s.opened()))
 	}
-	s.peers[p] = true
+	s.onlyEnd(p)
 	s.consider()
 	return n, nil
 }
@@ -328,7 +335,7 @@ func (s *Server) join(ctx context.Context, p *wire.Peer, _ wire.Nothing) (n wire
 		defer s.mu.Unlock()
 		return n, &wire.Fault{Code: wire.FaultOpen, Text: fmt.Sprintf("pool %q is not closed, so it may be handed more calls: gpool pool close first", s.config.Place.Name)}
 	}
-	s.peers[p] = true
+	s.onlyEnd(p)
 	s.consider()
 	end := s.waits()
 	s.mu.Unlock()
@@ -346,7 +353,7 @@ func (s *Server) join(ctx context.Context, p *wire.Peer, _ wire.Nothing) (n wire
 func (s *Server) terminate(_ context.Context, p *wire.Peer, _ wire.Nothing) (n wire.Nothing, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.peers[p] = true
+	s.onlyEnd(p)
 	if s.terminated {
 		return n, nil
 	}

@@ -85,6 +85,9 @@ func (s *Server) info(e *entry) wire.Info {
 		ID: s.id(e), Name: e.call.Name, Text: e.call.Text, State: e.state, Accepted: e.accepted, Result: e.result,
 		StdoutBytes: e.kept[0], StderrBytes: e.kept[1],
 	}
+	if e.state == wire.Running {
+		i.Result.Attempt = e.attempt // whose output it is
+	}
 	if i.StdoutBytes > 0 {
 		i.Stdout = e.path(s.spool, ipc.Stdout)
 	}
