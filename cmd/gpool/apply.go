@@ -85,7 +85,7 @@ func (o *options) defineApply(s sections) {
 		f.BoolVar(&o.dryRun, "dry-run", false, "print the command, quoted for a shell, or what the task would be given, and run nothing")
 	})
 	s.add("Where it runs", func(f *pflag.FlagSet) {
-		f.StringVar(&o.pool, "pool", "", "by the workers of this background pool, in turn with the calls that others hand it")
+		f.StringVar(&o.pool, "pool", "", "by the workers of this background pool, in turn with the calls that others hand it ($GPOOL_POOL has no say)")
 	})
 	s.add("Failures and limits", o.defineLimits)
 	s.add("Output", func(f *pflag.FlagSet) {

@@ -63,9 +63,9 @@ when the call has ended. Their stdin is what it has printed; GPOOL_ID, GPOOL_EXI
 and others say how it has ended.
 
 With --jsonl each line of stdin is an object: {"argv": ["make", "-C", "one"]} or
-{"command": "make -C one | tail"} or {"task": "resize", "args": ["a.png"]}, with
-any of name, env, chdir, timeout, retries, backoff, retry_on, callback,
-error_callback and keep. Flags are what holds for lines that do not say it. The
+{"command": "make -C one | tail"} or {"task": "resize", "args": ["a.png"],
+"worker": ["./program"]}, with any of name, env, chdir, timeout, retries, backoff,
+retry_on, callback, error_callback and keep. Flags are what holds for lines that do not say it. The
 ids are printed in the order of the lines; for a line that is no call, which is
 reported and passed over, an empty line stands among them.
 

@@ -432,3 +432,23 @@ func TestForeignAndStaleSockets(t *testing.T) {
 		t.Errorf("the folder of another user: %d, %s", code, errs)
 	}
 }
+
+// TestAServerThatHasLostItsSocket takes its place again when the next client comes, as after a
+// logout that has swept its folder away; there are never two servers on one spool.
+func TestAServerThatHasLostItsSocket(t *testing.T) {
+	b := newBackground(t)
+	id := b.ok("", "apply-async", "-c", "until test -e go; do sleep 0.01; done; echo went")[0]
+	before := b.server()
+	if err := os.RemoveAll(filepath.Dir(b.place().Socket)); err != nil {
+		t.Fatal(err)
+	}
+	if after := b.server(); after != before || b.servers() != 1 {
+		t.Errorf("the server was %d and is %d, one of %d", before, after, b.servers())
+	}
+	if err := os.WriteFile(filepath.Join(b.dir, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, errs, code := b.run("", "get", id); out != "went\n" || code != 0 {
+		t.Errorf("%q, %d, %s", out, code, errs)
+	}
+}

@@ -71,7 +71,7 @@ func (o *options) defineWorkers(v verb, f *pflag.FlagSet) {
 	f.Var(parsed("--maxtasksperchild", "N", &o.maxCalls, atLeast(1)), "maxtasksperchild", "calls after which a worker is replaced (default: never)")
 	f.StringVar(&o.initializer, "initializer", "", "shell command line, or with --worker a task, run once in each new worker before its first call")
 	f.Var(parsed("--nice", "N", &o.nice, atLeast(-40)), "nice", "makes what runs nicer to others by N")
-	f.StringVar(&o.pool, "pool", "", "run calls in slots of this background pool, in turn with those that others hand it")
+	f.StringVar(&o.pool, "pool", "", "run calls in slots of this background pool, in turn with those that others hand it ($GPOOL_POOL has no say)")
 }
 
 func (o *options) defineWork(f *pflag.FlagSet) {

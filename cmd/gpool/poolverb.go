@@ -72,7 +72,8 @@ func (o *poolOptions) arguments() []string {
 
 const poolHelp = `pool starts, describes and ends pools in the background, which apply-async hands
 calls to. A pool is named by --pool or $GPOOL_POOL; it is the pool "default" if
-neither is given.
+neither is given. It belongs to its user and to $XDG_RUNTIME_DIR: where that is
+another one, or not set (cron, services), a name is another pool.
 
 EXIT STATUS
   0      done; for close, join and terminate also if no such pool runs

@@ -120,11 +120,18 @@ func (b block) skipWithout(t *testing.T) {
 
 // run runs the commands of a block in dir and compares what they print.
 func (b block) run(dir string) error {
+	runtime, err := os.MkdirTemp("", "gp") // t.TempDir is too long for a socket
+	if err != nil {
+		return err
+	}
+	env := append(os.Environ(), "PATH="+workers.path(os.Getenv("PATH")),
+		"XDG_RUNTIME_DIR="+runtime, "GPOOL_SPOOL="+filepath.Join(runtime, "spool"), "GPOOL_POOL=")
+	defer endPools(runtime, env)
 	for _, e := range b.examples {
 		var out, errs bytes.Buffer
 		cmd := exec.Command("sh", "-c", e.command)
 		cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = dir, &out, &errs, 10*time.Second
-		cmd.Env = append(os.Environ(), "PATH="+workers.path(os.Getenv("PATH")))
+		cmd.Env = env
 		// Examples may show how something fails.
 		if err := cmd.Run(); err != nil {
 			if _, ok := errors.AsType[*exec.ExitError](err); !ok {
@@ -137,6 +144,17 @@ func (b block) run(dir string) error {
 		}
 	}
 	return nil
+}
+
+// endPools ends the background pools that a block has left running, and removes their folder.
+func endPools(runtime string, env []string) {
+	sockets, _ := filepath.Glob(filepath.Join(runtime, "gpool", "*.sock"))
+	for _, socket := range sockets {
+		cmd := exec.Command("gpool", "pool", "terminate", "--pool", strings.TrimSuffix(filepath.Base(socket), ".sock"))
+		cmd.Env = env
+		_ = cmd.Run() // it may have ended meanwhile
+	}
+	_ = os.RemoveAll(runtime)
 }
 
 func linesOf(text string) []string {

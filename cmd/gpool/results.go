@@ -39,9 +39,12 @@ EXIT STATUS
   0      the call has succeeded
   N      its exit code; 128+N if signal N ended it; 1 if a task failed
   124    it has not ended within --timeout, or has overrun its own time limit
-  125    gpool cannot say: the ID is unknown, or the pool has ended
+  125    there is no result: the ID is unknown, or was fetched, or its pool has
+         ended; it was lost with its server; its output found no room; its worker
+         program does not start
+  126    it could not be executed any more; 127 it was not there any more
   137    its worker died, or it took too much memory
-  143    it was cancelled, or ended with its pool
+  143    it was cancelled, or its pool was terminated while get waited
   128+N  gpool was stopped by signal N; 2 bad usage`
 
 func newGet(io stdio) *cobra.Command {

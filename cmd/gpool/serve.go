@@ -18,12 +18,19 @@ func serveBackground(o *poolOptions) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	// Heard and not heeded. What is ignored would be ignored by all commands, too.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGUSR1, syscall.SIGXFSZ)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE, syscall.SIGUSR1, syscall.SIGXFSZ)
+	hupC := make(chan os.Signal, 1)
+	signal.Notify(hupC, syscall.SIGHUP)
 	server, err := o.newServer()
 	wire.Ready(err)
 	if err != nil {
 		return err
 	}
+	go func() { // ends with the process
+		for range hupC {
+			server.Reseat()
+		}
+	}()
 	return server.Run(ctx)
 }
 

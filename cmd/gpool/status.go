@@ -29,8 +29,8 @@ and have ended. --json prints one object, with times as seconds since 1970,
 durations in seconds and sizes in bytes.
 
 EXIT STATUS
-  0 the pool is described; 1 no such pool runs; 2 bad usage; 3 gpool itself
-  failed; 128+N stopped by signal N`
+  0 the pool is described; 1 no such pool runs, and none has left results or calls
+  behind; 2 bad usage; 3 gpool itself failed; 128+N stopped by signal N`
 
 func newStatus(io stdio) *cobra.Command {
 	s := &status{clients: newClients(exitPool, io)}
@@ -107,7 +107,7 @@ func printStatus(w io.Writer, s *wire.Status, names map[string]string, now time.
 	if s.Limit > 0 {
 		limit = " of " + size(s.Limit)
 	}
-	fmt.Fprintf(w, "results: %d kept, %s%s\n", s.Kept, size(s.Bytes), limit)
+	fmt.Fprintf(w, "results: %d to fetch; %s kept%s\n", s.Kept, size(s.Bytes), limit)
 	printWorkers(w, s.Workers, names)
 	for _, who := range s.Leased {
 		fmt.Fprintf(w, "leased: %s\n", brief(who))
@@ -132,6 +132,8 @@ func printWorkers(w io.Writer, workers []wire.Worker, names map[string]string) {
 		runs := ""
 		if k.ID != "" {
 			runs = fmt.Sprintf("%s (%s) %s", k.ID, age(k.Busy), brief(names[k.ID]))
+		} else if k.Callbacks {
+			runs = "callbacks"
 		} else if k.Program != "" {
 			runs = "tasks of " + brief(k.Program)
 		}
@@ -209,15 +211,16 @@ type statusObject struct {
 }
 
 type workerObject struct {
-	Slot    int     `json:"slot"`
-	State   string  `json:"state"`
-	Pid     int     `json:"pid"`
-	Program string  `json:"program,omitempty"` // of tasks
-	Age     float64 `json:"age"`
-	Done    uint64  `json:"calls_done"`
-	Memory  int64   `json:"memory"`
-	ID      string  `json:"id,omitempty"`   // of the call that it runs
-	Busy    float64 `json:"busy,omitempty"` // with that call
+	Slot      int     `json:"slot"`
+	State     string  `json:"state"`
+	Pid       int     `json:"pid"`
+	Program   string  `json:"program,omitempty"`   // of tasks
+	Callbacks bool    `json:"callbacks,omitempty"` // it runs those, and takes no slot of the pool
+	Age       float64 `json:"age"`
+	Done      uint64  `json:"calls_done"`
+	Memory    int64   `json:"memory"`
+	ID        string  `json:"id,omitempty"`   // of the call that it runs
+	Busy      float64 `json:"busy,omitempty"` // with that call
 }
 
 func newStatusObject(s *wire.Status, calls bool) statusObject {
@@ -230,7 +233,7 @@ func newStatusObject(s *wire.Status, calls bool) statusObject {
 		w := &s.Workers[i]
 		o.Workers = append(o.Workers, workerObject{
 			Slot: w.Slot, State: w.State, Pid: w.Pid, Program: w.Program, Age: w.Age.Seconds(), Done: w.Done, Memory: w.Memory,
-			ID: w.ID, Busy: w.Busy.Seconds(),
+			ID: w.ID, Busy: w.Busy.Seconds(), Callbacks: w.Callbacks,
 		})
 	}
 	if calls {

@@ -17,13 +17,13 @@ import (
 // Server is one pool in the background. Make it with New, and let it serve with Run.
 type Server struct {
 	config  Config
-	spool   string // the folder with the journal and the output
-	seat    *wire.Seat
+	spool   string   // the folder with the journal and the output
+	lock    *os.File // of the spool, which is ours as long as it is open
 	started time.Time
 	wakeC   chan struct{} // tells the keeper that something is due
 	endC    chan struct{} // closed when the server is to end
 
-	serving sync.WaitGroup // of clients
+	serving sync.WaitGroup // of clients, and of seats
 	closing sync.WaitGroup // of pools whose runners are not needed any more
 
 	mu         sync.Mutex // guards what follows, and all entries, runners and leases
@@ -33,6 +33,7 @@ type Server struct {
 	compact    int64    // size at which the journal is rewritten
 	recovering bool
 
+	seats      []*wire.Seat
 	nonce      string
 	last       uint64 // number of the last call
 	lastOrigin uint64
@@ -68,7 +69,7 @@ func New(config Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		config: config, spool: config.Place.Spool, seat: seat, started: time.Now(),
+		config: config, spool: config.Place.Spool, seats: []*wire.Seat{seat}, started: time.Now(),
 		wakeC: make(chan struct{}, 1), endC: make(chan struct{}), joinedC: make(chan struct{}),
 		origins: map[string]*origin{}, entries: map[uint64]*entry{}, runners: map[string]*runner{},
 		leases: map[*wire.Peer]*lessee{}, conns: map[*net.UnixConn]bool{}, peers: map[*wire.Peer]bool{},
@@ -76,9 +77,33 @@ func New(config Config) (*Server, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.openStore(); err != nil {
-		return nil, errors.Join(err, seat.Close())
+		if s.lock != nil {
+			_ = s.lock.Close()
+		}
+		err = errors.Join(err, seat.Close())
+		if errors.Is(err, wire.ErrTaken) {
+			config.Place.Recall()
+		}
+		return nil, err
 	}
 	return s, nil
+}
+
+// Reseat takes the place of the pool again, if somebody has removed its socket: its clients could
+// not reach it any more. Any goroutine may call it while Run runs.
+func (s *Server) Reseat() {
+	seat, err := wire.Claim(s.config.Place)
+	if err != nil {
+		return // it is ours still, most likely; else the next client tries again
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.left {
+		_ = seat.Close()
+		return
+	}
+	s.seats = append(s.seats, seat)
+	s.serving.Go(func() { s.welcome(seat) })
 }
 
 // Run serves clients until the pool ends: closed and done, terminated, idle for long enough, or
@@ -94,11 +119,7 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	defer stop()
 	s.begin()
-	accepted := make(chan struct{})
-	go func() {
-		defer close(accepted)
-		s.welcome()
-	}()
+	s.serving.Go(func() { s.welcome(s.seats[0]) })
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
@@ -109,7 +130,6 @@ func (s *Server) Run(ctx context.Context) error {
 	s.endRunners()
 	s.quiesce()
 	err := s.leave()
-	<-accepted
 	s.serving.Wait()
 	return err
 }
@@ -129,10 +149,10 @@ func (s *Server) begin() {
 }
 
 // welcome serves each client on a goroutine of its own, until the seat is closed.
-func (s *Server) welcome() {
+func (s *Server) welcome(seat *wire.Seat) {
 	mux := s.mux()
 	for {
-		conn, err := s.seat.Accept()
+		conn, err := seat.Accept()
 		if err != nil {
 			return
 		}
@@ -190,7 +210,10 @@ func (s *Server) leave() error {
 	if s.terminated || !s.leaving && !s.keeps() {
 		err = errors.Join(err, os.RemoveAll(s.spool))
 	}
-	err = errors.Join(err, s.seat.Close())
+	err = errors.Join(err, s.lock.Close())
+	for _, seat := range s.seats {
+		err = errors.Join(err, seat.Close())
+	}
 	for conn := range s.conns {
 		_ = conn.CloseRead() // what is being answered still leaves
 	}
@@ -336,7 +359,7 @@ func (s *Server) lost(e *entry) {
 	}
 	s.finish(e, wire.Result{
 		Outcome: wire.Lost, Exit: -1, Attempt: e.begun, Start: e.result.Start,
-		Error: "it ran when the server of its pool was killed, so nobody knows how it ended; --retries lets such calls run again",
+		Error: "it ran when the server of its pool ended, so nobody knows how it has ended itself; --retries lets such calls run again",
 	})
 }
 

@@ -24,6 +24,9 @@ func (s *Server) tell(_ context.Context, _ *wire.Peer, q wire.Telling) (wire.Sta
 		}
 	}
 	slices.SortFunc(status.Workers, func(a, b wire.Worker) int {
+		if a.Callbacks != b.Callbacks {
+			return map[bool]int{false: -1, true: 1}[a.Callbacks]
+		}
 		return cmp.Or(cmp.Compare(a.Program, b.Program), cmp.Compare(a.Slot, b.Slot))
 	})
 	return status, nil
@@ -56,9 +59,7 @@ func (s *Server) status(calls bool) wire.Status {
 func (s *Server) worker(r *runner, w *pool.WorkerStats) wire.Worker {
 	worker := wire.Worker{
 		Program: r.program, Slot: w.Slot, Pid: w.Pid, State: string(w.State), Age: w.Age, Busy: w.Busy, Done: w.Finished, Memory: w.Memory,
-	}
-	if r.key == callbackKey {
-		worker.Program = "callbacks"
+		Callbacks: r.key == callbackKey,
 	}
 	if w.Call != nil {
 		worker.ID = s.id(w.Call.Item.(*entry))

@@ -130,9 +130,11 @@ func (r *recovery) change(n uint64, err error, change func(*entry)) error {
 
 // openStore opens the spool, and brings back what an earlier server has left.
 func (s *Server) openStore() error {
-	if err := s.config.Place.MakeSpool(); err != nil {
+	lock, err := s.config.Place.ClaimSpool()
+	if err != nil {
 		return err
 	}
+	s.lock = lock
 	r := &recovery{origins: map[uint64]*origin{}, entries: map[uint64]*entry{}}
 	j, err := journal.Open(filepath.Join(s.spool, "journal"), r.play)
 	if err != nil {

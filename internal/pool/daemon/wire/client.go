@@ -33,7 +33,7 @@ type VersionError struct {
 func (e *VersionError) Error() string {
 	return fmt.Sprintf("the server of the pool %q (pid %d) is gpool %s, and this is gpool %s: "+
 		"end it with the gpool that started it (gpool pool close && gpool pool join), or with kill %d, "+
-		"which gives up its calls", e.Pool, e.Pid, e.Theirs, e.Ours, e.Pid)
+		"which ends the calls that run and leaves those that wait to the next server", e.Pool, e.Pid, e.Theirs, e.Ours, e.Pid)
 }
 
 // ForeignError says that the socket of a pool belongs to another user. Nothing was sent to it.

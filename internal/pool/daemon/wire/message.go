@@ -236,6 +236,8 @@ type Status struct {
 // Worker is one worker process.
 type Worker struct {
 	Program string // of tasks; empty for those that run commands
+	// Callbacks says that it runs those, and takes no slot of the pool.
+	Callbacks bool
 	Slot    int
 	Pid     int
 	State   string // starting, idle, busy, leaving

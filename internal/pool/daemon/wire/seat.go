@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,6 +51,36 @@ func Claim(p Place) (*Seat, error) {
 	s := &Seat{place: p, lock: lock, listener: listener, closed: make(chan struct{})}
 	s.close = sync.OnceValue(s.leave)
 	return s, nil
+}
+
+// ClaimSpool makes the spool of a pool, and makes it ours until the file that it returns is
+// closed. It fails with ErrTaken, wrapped, if a server lives that has lost its seat, since somebody has
+// removed the folder with it, as a logout may do: see Recall.
+func (p Place) ClaimSpool() (*os.File, error) {
+	if err := p.MakeSpool(); err != nil {
+		return nil, err
+	}
+	lock, err := claimLock(p.spoolLock())
+	if err == nil {
+		err = notePid(lock)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("become the owner of the spool of the pool %q: %w", p.Name, err)
+	}
+	return lock, nil
+}
+
+func (p Place) spoolLock() string { return filepath.Join(p.Spool, "lock") }
+
+// Recall asks the owner of a spool to take its seat again, which must be free: with SIGHUP.
+func (p Place) Recall() {
+	b, err := os.ReadFile(p.spoolLock())
+	if err != nil {
+		return
+	}
+	if pid, err := strconv.Atoi(string(b)); err == nil && pid > 1 {
+		_ = unix.Kill(pid, unix.SIGHUP)
+	}
 }
 
 // claimLock takes the lock. A server that ends removes the file that it has locked, so that what
