@@ -267,7 +267,7 @@ func TestStatusForPeople(t *testing.T) {
 	printStatus(&out, &s, map[string]string{"x-1": "make all"}, now)
 	want := `pool two: 1 worker, pid 7, since 2026-01-02 03:02:35 (1m30s), closed
 calls: 1 waiting, 2 running, 0 callbacks, 3 done, 4 of them failed
-results: 5 kept, 1.5M of 10.0G
+results: 5 to fetch; 1.5M kept of 10.0G
 
 SLOT  STATE  PID  AGE     CALLS  MEMORY  RUNS
 1     busy   8    1h0m0s  9      2.0K    x-1 (1s) make all
