@@ -129,7 +129,7 @@ func (g *get) result(id string) (wire.Info, error) {
 		return info, g.printed(printJSON(g.clients.io.out, &info))
 	}
 	return info, g.printed(errors.Join(
-		pass(g.clients.io.out, info.Stdout, 0), pass(g.clients.io.err, info.Stderr, 0)))
+		pass(g.clients.io.out, info.Stdout, info.StdoutBytes), pass(g.clients.io.err, info.Stderr, info.StderrBytes)))
 }
 
 // ended returns a call that has ended, when it has. Its callback may still run.
@@ -197,13 +197,17 @@ func openKept(path string) (*os.File, error) {
 	return f, nil
 }
 
-// pass passes on what a file holds from an offset on. The system may do so without us.
-func pass(to *os.File, path string, from int64) error {
-	_, err := passOn(to, path, from)
+// pass passes on a file of so many bytes.
+func pass(to *os.File, path string, size int64) error {
+	n, err := passOn(to, path, 0)
+	if err == nil && n != size {
+		err = &keptError{fmt.Errorf("of what the call has printed %d bytes were kept, and %d are there: somebody has changed %s", size, n, path)}
+	}
 	return err
 }
 
-// passOn is pass, and returns how much it was.
+// passOn passes on what a file holds from an offset on, and returns how much it was. The system
+// may do so without us.
 func passOn(to *os.File, path string, from int64) (int64, error) {
 	f, err := openKept(path)
 	if err != nil || f == nil {

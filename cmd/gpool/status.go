@@ -108,6 +108,9 @@ func printStatus(w io.Writer, s *wire.Status, names map[string]string, now time.
 		limit = " of " + size(s.Limit)
 	}
 	fmt.Fprintf(w, "results: %d to fetch; %s kept%s\n", s.Kept, size(s.Bytes), limit)
+	if s.Broken != "" {
+		fmt.Fprintf(w, "warning: part of the journal was damaged, and is kept in %s; calls and results may be missing\n", printable(s.Broken))
+	}
 	printWorkers(w, s.Workers, names)
 	for _, who := range s.Leased {
 		fmt.Fprintf(w, "leased: %s\n", brief(who))
@@ -203,6 +206,7 @@ type statusObject struct {
 	Failed     int            `json:"failed"`
 	Kept       int            `json:"kept"`
 	Spool      string         `json:"spool"`
+	Broken     string         `json:"journal_broken,omitempty"` // a file with what could not be read of it
 	SpoolBytes int64          `json:"spool_bytes"`
 	SpoolLimit int64          `json:"spool_limit"`
 	Workers    []workerObject `json:"workers"`
@@ -227,7 +231,7 @@ func newStatusObject(s *wire.Status, calls bool) statusObject {
 	o := statusObject{
 		Pool: s.Pool, Pid: s.Pid, Version: s.Version, Started: unixSeconds(s.Started), Slots: s.Slots, Closed: s.Closed,
 		Waiting: s.Waiting, Running: s.Running, Callbacks: s.Calling, Done: s.Done, Failed: s.Failed, Kept: s.Kept,
-		Spool: s.Spool, SpoolBytes: s.Bytes, SpoolLimit: s.Limit, Workers: []workerObject{}, Leased: append([]string{}, s.Leased...),
+		Spool: s.Spool, Broken: s.Broken, SpoolBytes: s.Bytes, SpoolLimit: s.Limit, Workers: []workerObject{}, Leased: append([]string{}, s.Leased...),
 	}
 	for i := range s.Workers {
 		w := &s.Workers[i]

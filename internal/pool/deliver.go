@@ -80,9 +80,9 @@ func (r *Running) Halted() bool { return r.halted.Load() }
 // Config.Grace has passed; Kill does that at once. It returns at once.
 func (r *Running) Stop(level Level) { r.pool.inbox.put(jobStopped{r, level}) }
 
-// Cancel gives up the call with this item, which must be comparable, if a worker has
-// it: it is asked to end, and its worker is ended if it still runs when Config.Grace has
-// passed. A call that waits is left to Job.Claim. It returns at once.
+// Cancel gives up the call with this item, which must be comparable: if a worker has
+// it, it is asked to end, and its worker is ended if it still runs when Config.Grace has
+// passed; one that waits, also for its next attempt, is not run. It returns at once.
 func (r *Running) Cancel(item any) { r.pool.inbox.put(callCancelled{r, item}) }
 
 // feed is the job's feeder goroutine. It ends with the input, or when the loop

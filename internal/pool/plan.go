@@ -3,6 +3,7 @@ package pool
 import (
 	"bytes"
 	"cmp"
+	"container/heap"
 	"fmt"
 	"slices"
 	"time"
@@ -577,6 +578,27 @@ func (p *plan) locate(j *jobPlan, item any) (slot int, id uint64, ok bool) {
 		}
 	}
 	return 0, 0, false
+}
+
+// take takes a call with an item off the queue, or from those that wait for their next attempt.
+func (j *jobPlan) take(item any) (c Call, ok bool) {
+	is := func(c Call) bool { return c.Item == item }
+	for i, s := range j.waiting {
+		at := slices.IndexFunc(s.calls, is)
+		if at < 0 {
+			continue
+		}
+		before, after := s, s // chunks hold consecutive calls
+		before.calls, after.calls = s.calls[:at:at], s.calls[at+1:]
+		rest := slices.DeleteFunc([]segment{before, after}, func(s segment) bool { return len(s.calls) == 0 })
+		j.waiting = slices.Replace(j.waiting, i, i+1, rest...)
+		j.waits--
+		return s.calls[at], true
+	}
+	if at := slices.IndexFunc(j.delayed, func(d delayed) bool { return is(d.call) }); at >= 0 {
+		return heap.Remove(&j.delayed, at).(delayed).call, true
+	}
+	return c, false
 }
 
 // withdraw takes a chunk back that has not been sent.

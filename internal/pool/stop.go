@@ -65,10 +65,17 @@ func (l *loop) overdue(r *Running) {
 	}
 }
 
-// cancelCall gives up one call that is before a worker. One that still waits is dropped
-// by its job's Claim.
+// cancelCall gives up one call. One that the source has not handed out yet is left to it.
 func (l *loop) cancelCall(m callCancelled) {
-	slot, id, ok := l.plan.locate(l.jobs[m.Running], m.item)
+	j := l.jobs[m.Running]
+	if j == nil {
+		return
+	}
+	if c, ok := j.take(m.item); ok {
+		l.unwanted(j, &c)
+		return
+	}
+	slot, id, ok := l.plan.locate(j, m.item)
 	if !ok {
 		return
 	}

@@ -435,6 +435,19 @@ func (x *Commands) finished(status command.Status, copyErr error) ([]byte, error
 	return data, nil
 }
 
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// size is what words take as arguments.
+func size(words []string) (n int) {
+	for _, w := range words {
+		n += len(w) + 1
+	}
+	return n
+}
+
 func signalName(n int) string {
 	if name := unix.SignalName(syscall.Signal(n)); name != "" {
 		return "signal " + strconv.Itoa(n) + " (" + name + ")"
@@ -450,14 +463,12 @@ func (x *Commands) notStarted(argv []string, err error) error {
 	switch {
 	case cancelCode(err) != ipc.OK, errors.Is(err, ErrOrphaned):
 		return &Failure{Code: ipc.Cancelled, Message: err.Error()} // or timed out: see execute
+	case errors.Is(err, syscall.ENOENT) && x.spec.Dir != "" && !isDir(x.spec.Dir):
+		hint = ": its directory, " + command.Quote(x.spec.Dir) + ", is not there"
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, exec.ErrNotFound):
 		status.Exit = 127
 	case errors.Is(err, syscall.E2BIG):
-		size := 0
-		for _, a := range argv {
-			size += len(a) + 1
-		}
-		hint = fmt.Sprintf(": its arguments take %d bytes; hand long items over in a file", size)
+		hint = fmt.Sprintf(": its arguments take %d bytes, and its environment %d; hand long items over in a file", size(argv), size(x.env))
 	case errors.Is(err, syscall.EAGAIN):
 		hint = ": the limit of processes is reached; use fewer workers (-j) or raise it (ulimit -u)"
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):

@@ -99,12 +99,16 @@ func (s *Server) submit(_ context.Context, p *wire.Peer, q wire.Submission) (a w
 			return a, err
 		}
 	}
+	if len(q.Calls) == 0 {
+		return a, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || s.ended {
 		return a, s.closedFault()
 	}
 	from := s.intern(q.Context)
+	from.uses += len(q.Calls)
 	list := make([]*entry, len(q.Calls))
 	now := time.Now()
 	for i := range q.Calls {
@@ -114,6 +118,8 @@ func (s *Server) submit(_ context.Context, p *wire.Peer, q wire.Submission) (a w
 		}
 	}
 	if err := s.accept(list); err != nil {
+		from.uses -= len(list) - 1
+		s.letGo(from)
 		return a, &wire.Fault{Code: wire.FaultFull, Text: fmt.Sprintf("pool %q cannot take the call, since its journal cannot be written (GPOOL_SPOOL chooses where): %v", s.config.Place.Name, err)}
 	}
 	for _, e := range list {
@@ -298,10 +304,13 @@ func (s *Server) cancel(_ context.Context, _ *wire.Peer, q wire.Lookup) (i wire.
 	return i, nil
 }
 
+// slotsMost keeps a slip of the finger from taking the machine down.
+const slotsMost = 10000
+
 // resize changes the number of slots.
 func (s *Server) resize(_ context.Context, _ *wire.Peer, q wire.Size) (n wire.Nothing, err error) {
-	if q.N < 1 {
-		return n, &wire.Fault{Code: wire.FaultBroken, Text: "a pool has at least 1 slot"}
+	if q.N < 1 || q.N > slotsMost {
+		return n, &wire.Fault{Code: wire.FaultBroken, Text: fmt.Sprintf("a pool has 1 to %d slots", slotsMost)}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

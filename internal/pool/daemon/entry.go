@@ -29,6 +29,7 @@ type entry struct {
 	taken   bool  // its result was fetched
 	told    bool  // a callback has had its result
 	kept    [2]int64
+	made    [2]bool // there is a file of the stream
 	files   [2]*os.File
 	attempt int           // whose output the files hold
 	problem []byte        // the end of what its callback prints
@@ -74,7 +75,10 @@ func (e *entry) path(spool string, s ipc.Stream) string {
 }
 
 // slim drops what is not needed any more once it has ended, and its callback too.
-func (e *entry) slim() {
+func (s *Server) slim(e *entry) {
+	if e.context != nil {
+		s.letGo(e.context)
+	}
 	e.context, e.runner, e.problem = nil, nil, nil
 	e.call.Argv, e.call.Args, e.call.Env = nil, nil, nil
 }

@@ -242,3 +242,128 @@ func TestAttachedCallsEndWithTheirClient(t *testing.T) {
 		}
 	}
 }
+
+// A call that waits for its next attempt, or for a worker that is being started, is given up at
+// once, and so is one whose output has no room.
+func TestCallsThatWaitInTheirPoolAreCancelled(t *testing.T) {
+	h := begin(t, newPlace(t), func(o *Options) {
+		o.Slots, o.SpoolLimit = 1, 1<<20
+	})
+	c := h.dial()
+	later := script("echo tried; exit 1")
+	later.Retries, later.MinWait, later.MaxWait = 9, time.Hour, time.Hour
+	id := submit(t, c, later)[0]
+	for i := (wire.Info{}); i.StdoutBytes == 0; {
+		i = ask(t, c, wire.Follow, wire.Following{ID: id})
+	}
+	time.Sleep(50 * time.Millisecond) // its attempt ends
+	ask(t, c, wire.Cancel, wire.Lookup{ID: id})
+	if i, _ := result(t, c, id); i.Result.Outcome != wire.Cancelled {
+		t.Errorf("%+v", i.Result)
+	}
+	later = script("head -c 2000000 /dev/zero; exit 1")
+	later.Retries, later.MinWait, later.MaxWait = 9, time.Hour, time.Hour
+	if i, _ := result(t, c, submit(t, c, later)[0]); i.Result.Outcome != wire.NoSpace || i.Result.Attempt != 1 {
+		t.Errorf("%+v", i.Result)
+	}
+}
+
+func TestOutputIsThatOfTheLastAttempt(t *testing.T) {
+	h := begin(t, newPlace(t), nil)
+	c := h.dial()
+	flaky := script("if [ $GPOOL_ATTEMPT = 1 ]; then echo junk; exit 1; fi")
+	flaky.Retries = 1
+	if i, out := result(t, c, submit(t, c, flaky)[0]); out != "" || i.StdoutBytes != 0 || i.Result.Code() != 0 {
+		t.Errorf("%q, %+v", out, i)
+	}
+	if s := ask(t, c, wire.Tell, wire.Telling{}); s.Bytes != 0 {
+		t.Errorf("%d bytes are counted for nothing", s.Bytes)
+	}
+}
+
+func TestResultsThatACallbackHasMakeRoom(t *testing.T) {
+	h := begin(t, newPlace(t), func(o *Options) { o.SpoolLimit = 1 << 20 })
+	c := h.dial()
+	for range 4 {
+		call := script("head -c 400000 /dev/zero")
+		call.Callback = "cat > /dev/null"
+		if a := ask(t, c, wire.Await, wire.Awaiting{IDs: submit(t, c, call), For: -1}); a.Failed != 0 {
+			t.Fatalf("%+v", a.Failures)
+		}
+	}
+}
+
+func TestLongErrorsAreCut(t *testing.T) {
+	if got := shortError(strings.Repeat("ä", 100000)); len(got) > errorMost+50 || !strings.HasSuffix(got, "ä... (200000 bytes)") {
+		t.Errorf("%d bytes", len(got))
+	}
+}
+
+// What a call had printed when its server was killed is counted and can be fetched.
+func TestOutputOfLostCallsIsKept(t *testing.T) {
+	place := newPlace(t)
+	h := begin(t, place, nil)
+	c := h.dial()
+	again := script("test -e second || { : > second; echo first; sleep 100; }")
+	again.Retries, again.Dir = 1, t.TempDir()
+	ids := submit(t, c, script("echo before; sleep 100"), again)
+	for _, id := range ids {
+		for i := (wire.Info{}); i.StdoutBytes == 0; {
+			i = ask(t, c, wire.Follow, wire.Following{ID: id})
+		}
+	}
+	c.Close()
+	h.stop()
+	h.wait()
+	c = begin(t, place, nil).dial()
+	if i, out := result(t, c, ids[0]); i.Result.Outcome != wire.Lost || out != "before\n" {
+		t.Errorf("%q, %+v", out, i)
+	}
+	if i, out := result(t, c, ids[1]); i.Result.Code() != 0 || out != "" {
+		t.Errorf("%q, %+v", out, i)
+	}
+	if s := ask(t, c, wire.Tell, wire.Telling{}); s.Bytes != 7 {
+		t.Errorf("%d bytes are kept", s.Bytes)
+	}
+	for _, id := range ids {
+		ask(t, c, wire.Taken, wire.Lookup{ID: id})
+	}
+	if list, _ := filepath.Glob(filepath.Join(place.Spool, "*.out")); list != nil {
+		t.Errorf("%v are left", list)
+	}
+}
+
+// After damage ids are not given out twice, and the output of calls of the damaged part stays.
+func TestADamagedJournal(t *testing.T) {
+	place := newPlace(t)
+	h := begin(t, place, nil)
+	c := h.dial()
+	ids := submit(t, c, script("echo one"), script("echo two"))
+	for _, id := range ids {
+		result(t, c, id)
+	}
+	c.Close()
+	h.stop()
+	h.wait()
+	path := filepath.Join(place.Spool, "journal")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)*2/3] ^= 1
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c = begin(t, place, nil).dial()
+	for _, id := range submit(t, c, script("echo new")) {
+		if id == ids[0] || id == ids[1] {
+			t.Errorf("%s was given out again", id)
+		}
+	}
+	if s := ask(t, c, wire.Tell, wire.Telling{}); s.Broken == "" {
+		t.Error("the status does not tell")
+	}
+	if list, _ := filepath.Glob(filepath.Join(place.Spool, "[12].out")); len(list) != 2 {
+		t.Errorf("of the output %v is left", list)
+	}
+}

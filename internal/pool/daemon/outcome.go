@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"gpool/internal/command"
@@ -39,6 +40,7 @@ func resultOf(p *pool.Result, task bool) wire.Result {
 	if !task {
 		readStatus(&r, p)
 	}
+	r.Error = shortError(r.Error)
 	return r
 }
 
@@ -84,23 +86,38 @@ func checkValue(p *pool.Result) ([]byte, error) {
 	return p.Value, nil
 }
 
-// retryIf says which failures are worth another attempt.
-func retryIf(on wire.RetryOn) func(*pool.Result) bool {
-	if on.Any {
-		return nil
-	}
+// retryIf says which failures of a call are worth another attempt. It is asked by the loop of
+// its pool.
+func (s *Server) retryIf(e *entry) func(*pool.Result) bool {
 	return func(p *pool.Result) bool {
-		switch p.Kind {
-		case pool.Failed:
-			r := resultOf(p, false)
-			return on.Failed || slices.Contains(on.Codes, r.Exit)
-		case pool.TimedOut:
-			return on.Timeout
-		case pool.WorkerDied:
-			return on.Died
-		case pool.OutOfMemory:
-			return on.Memory
-		}
-		return false
+		s.mu.Lock()
+		over := e.given || e.failure != nil
+		s.mu.Unlock()
+		return !over && worthRetry(e.call.RetryOn, p)
 	}
+}
+
+func worthRetry(on wire.RetryOn, p *pool.Result) bool {
+	switch p.Kind {
+	case pool.Failed:
+		r := resultOf(p, false)
+		return on.Any || on.Failed || slices.Contains(on.Codes, r.Exit)
+	case pool.TimedOut:
+		return on.Any || on.Timeout
+	case pool.WorkerDied:
+		return on.Any || on.Died
+	case pool.OutOfMemory:
+		return on.Any || on.Memory
+	}
+	return false
+}
+
+// errorMost is how much of an error is kept: that of a task may be of any size.
+const errorMost = 4 << 10
+
+func shortError(text string) string {
+	if len(text) <= errorMost {
+		return text
+	}
+	return fmt.Sprintf("%s... (%d bytes)", strings.ToValidUTF8(text[:errorMost], ""), len(text))
 }

@@ -86,6 +86,7 @@ func (s *Server) runner(key, program string, config func() (pool.Config, error))
 		Claim: r.claim, Done: r.over,
 	})
 	if err != nil {
+		s.closing.Go(r.pool.Close)
 		return nil, err
 	}
 	s.retireIdle()
@@ -193,7 +194,7 @@ func (r *runner) call(e *entry) pool.Call {
 		c.Limits = &pool.Limits{Soft: t, Hard: t + r.server.options.Grace}
 	}
 	if n := e.call.Retries - e.begun; n > 0 {
-		c.Retry = &pool.Retry{Max: n, MinWait: e.call.MinWait, MaxWait: e.call.MaxWait, If: retryIf(e.call.RetryOn)}
+		c.Retry = &pool.Retry{Max: n, MinWait: e.call.MinWait, MaxWait: e.call.MaxWait, If: r.server.retryIf(e)}
 	}
 	return c
 }
@@ -243,6 +244,9 @@ func (r *runner) Output(o *pool.Output) error {
 // Result implements pool.Consumer.
 func (r *runner) Result(p *pool.Result) error {
 	s, e := r.server, p.Call.Item.(*entry)
+	if r.key != callbackKey && p.Attempt > 0 && p.Attempt != e.attempt {
+		s.restart(e, p.Attempt) // it has printed nothing, and the one before is not to be seen
+	}
 	result := resultOf(p, r.program != "")
 	if r.program != "" && result.Outcome == wire.Succeeded {
 		if err := s.keepValue(e, p); err != nil {
@@ -279,6 +283,9 @@ func (r *runner) ended(e *entry, result *wire.Result) {
 		s.close(e) // terminated, or left to the next server
 	case e.failure != nil:
 		result.Outcome, result.Error = wire.NoSpace, e.failure.Error()
+		s.finish(e, *result)
+	case e.given && result.Outcome != wire.Succeeded:
+		result.Outcome, result.Error = wire.Cancelled, "it was cancelled"
 		s.finish(e, *result)
 	default:
 		s.finish(e, *result)

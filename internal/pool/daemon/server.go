@@ -37,6 +37,8 @@ type Server struct {
 	nonce      string
 	last       uint64 // number of the last call
 	lastOrigin uint64
+	nowhere    *origin // of calls that will not run any more
+	broken     string  // what could not be read of the journal, a file; or ""
 	origins    map[string]*origin
 	entries    map[uint64]*entry
 	line       line
@@ -66,12 +68,15 @@ type Server struct {
 func New(config Config) (*Server, error) {
 	seat, err := wire.Claim(config.Place)
 	if err != nil {
+		if _, lost := os.Lstat(config.Place.Socket); errors.Is(err, wire.ErrTaken) && lost != nil {
+			config.Place.Recall()
+		}
 		return nil, err
 	}
 	s := &Server{
 		config: config, spool: config.Place.Spool, seats: []*wire.Seat{seat}, started: time.Now(),
 		wakeC: make(chan struct{}, 1), endC: make(chan struct{}), joinedC: make(chan struct{}),
-		origins: map[string]*origin{}, entries: map[uint64]*entry{}, runners: map[string]*runner{},
+		nowhere: &origin{}, origins: map[string]*origin{}, entries: map[uint64]*entry{}, runners: map[string]*runner{},
 		leases: map[*wire.Peer]*lessee{}, conns: map[*net.UnixConn]bool{}, peers: map[*wire.Peer]bool{},
 	}
 	s.mu.Lock()
@@ -92,15 +97,18 @@ func New(config Config) (*Server, error) {
 // Reseat takes the place of the pool again, if somebody has removed its socket: its clients could
 // not reach it any more. Any goroutine may call it while Run runs.
 func (s *Server) Reseat() {
-	seat, err := wire.Claim(s.config.Place)
-	if err != nil {
-		return // it is ours still, most likely; else the next client tries again
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.left {
-		_ = seat.Close()
-		return
+	if _, err := os.Lstat(s.config.Place.Socket); err == nil || s.left {
+		return // it is there again, or not needed any more
+	}
+	for _, seat := range s.seats {
+		_ = seat.Close() // what is left of it would be in our own way
+	}
+	s.seats = nil
+	seat, err := wire.Claim(s.config.Place)
+	if err != nil {
+		return // the next client tries again
 	}
 	s.seats = append(s.seats, seat)
 	s.serving.Go(func() { s.welcome(seat) })
@@ -215,7 +223,8 @@ func (s *Server) leave() error {
 		err = errors.Join(err, seat.Close())
 	}
 	for conn := range s.conns {
-		_ = conn.CloseRead() // what is being answered still leaves
+		_ = conn.CloseRead() // what is being answered still leaves, if somebody reads it
+		_ = conn.SetWriteDeadline(time.Now().Add(patience))
 	}
 	return err
 }
@@ -325,7 +334,7 @@ func (s *Server) calledBack(e *entry, problem string) {
 func (s *Server) finished(e *entry) {
 	e.state = wire.Done
 	s.write(s.called(e))
-	e.slim()
+	s.slim(e)
 	if age := s.options.MaxAge; age > 0 {
 		s.dropAt(e.result.End.Add(age))
 	}
@@ -351,6 +360,7 @@ func (s *Server) forget(e *entry) {
 // lost is for a call that ran when the server before was killed.
 func (s *Server) lost(e *entry) {
 	if e.begun <= e.call.Retries {
+		s.erase(e)
 		s.enter(e)
 		// The worker that ran it ends by itself when it sees that its parent is gone.
 		s.held = time.Now().Add(orphanTime)
@@ -371,7 +381,7 @@ func (s *Server) giveUp(e *entry) {
 	switch {
 	case e.state == wire.Waiting && s.line.leave(&e.ticket):
 		s.finish(e, wire.Result{Outcome: wire.Cancelled, Exit: -1, Error: "it was cancelled before it began"})
-	case e.state == wire.Running || e.state == wire.Calling:
+	case e.runner != nil:
 		e.given = true
 		e.runner.job.Cancel(e)
 	}

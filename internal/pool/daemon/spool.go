@@ -60,7 +60,7 @@ func (e *entry) append(spool string, stream ipc.Stream, data []byte) error {
 		if err != nil {
 			return err
 		}
-		*at = file
+		*at, e.made[stream-1] = file, true
 	}
 	if _, err := (*at).Write(data); err != nil {
 		return errors.Join(err, (*at).Truncate(e.kept[stream-1]))
@@ -68,8 +68,8 @@ func (e *entry) append(spool string, stream ipc.Stream, data []byte) error {
 	return nil
 }
 
-// takeRoom counts bytes that come into the spool. At its limit, results that were fetched and are
-// only kept make room, the oldest first.
+// takeRoom counts bytes that come into the spool. At its limit, results make room that nobody waits
+// for: those that were fetched and are only kept, or that a callback has had; the oldest first.
 func (s *Server) takeRoom(n int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,7 +88,7 @@ func (s *Server) takeRoom(n int64) error {
 func (s *Server) makeRoom(n int64) {
 	var kept []*entry
 	for _, e := range s.entries {
-		if e.taken && e.ended() && e.runner == nil && e.kept[0]+e.kept[1] > 0 {
+		if !e.wanted() && e.ended() && e.runner == nil && e.kept[0]+e.kept[1] > 0 {
 			kept = append(kept, e)
 		}
 	}
@@ -147,11 +147,21 @@ func (s *Server) close(e *entry) {
 func (s *Server) erase(e *entry) {
 	s.close(e)
 	for i, stream := range []ipc.Stream{ipc.Stdout, ipc.Stderr} {
-		if e.kept[i] > 0 {
+		if e.made[i] {
 			_ = os.Remove(e.path(s.spool, stream)) // else sweepFiles does it
 		}
 		s.bytes -= e.kept[i]
-		e.kept[i] = 0
+		e.kept[i], e.made[i] = 0, false
+	}
+}
+
+// measure finds what a call has printed that ran when its server was killed.
+func (s *Server) measure(e *entry) {
+	for i, stream := range []ipc.Stream{ipc.Stdout, ipc.Stderr} {
+		if info, err := os.Stat(e.path(s.spool, stream)); err == nil {
+			e.made[i], e.kept[i] = true, info.Size()
+			s.bytes += info.Size()
+		}
 	}
 }
 

@@ -22,6 +22,7 @@ type origin struct {
 	wire.Context
 	written bool // in the journal
 	key     string
+	uses    int // calls that refer to it
 }
 
 // intern finds the origin that is like c, or makes one.
@@ -39,18 +40,11 @@ func (s *Server) intern(c wire.Context) *origin {
 // originsMost is how many contexts are remembered for calls to come.
 const originsMost = 64
 
-// forgetOrigins drops contexts that no call refers to, if there are many.
-func (s *Server) forgetOrigins() {
-	if len(s.origins) <= originsMost {
-		return
+// letGo drops a context that no call refers to any more, if there are many.
+func (s *Server) letGo(o *origin) {
+	if o.uses--; o.uses <= 0 && len(s.origins) > originsMost {
+		delete(s.origins, o.key)
 	}
-	used := map[*origin]bool{}
-	for _, e := range s.entries {
-		if e.context != nil {
-			used[e.context] = true
-		}
-	}
-	maps.DeleteFunc(s.origins, func(_ string, o *origin) bool { return !used[o] })
 }
 
 // recovery is what replaying the journal gathers.
@@ -140,22 +134,47 @@ func (s *Server) openStore() error {
 	if err != nil {
 		return fmt.Errorf("bring back pool %q: %w", s.config.Place.Name, err)
 	}
-	s.journal = j
+	s.journal, s.broken = j, j.Broken()
 	var before *Options
 	s.nonce = wire.NewNonce()
 	if r.opened != nil {
 		before, s.nonce, s.last = &r.opened.Options, r.opened.Nonce, r.opened.Last
 		s.closed = r.opened.Closed && !s.config.Reopen
 	}
+	if s.broken != "" {
+		s.last += idsAfterDamage
+	}
 	s.options = s.config.Options(before)
+	s.options.Slots = min(max(s.options.Slots, 1), slotsMost)
 	s.line.slots = s.options.Slots
 	s.recovering = true // until Run begins
 	s.recover(r)
-	if err := s.rewrite(); err != nil {
+	if err := s.sweepFiles(); err != nil {
 		return errors.Join(err, j.Close())
 	}
-	return s.sweepFiles()
+	if err := s.rewrite(); err != nil {
+		if r.opened == nil {
+			return errors.Join(err, j.Close())
+		}
+		s.unsaved = s.recovered() // the old one is whole; there may be room again, and results can be fetched
+	}
+	return nil
 }
+
+// recovered are the records of what has changed by the recovery.
+func (s *Server) recovered() (list [][]byte) {
+	list = append(list, encode(kindOpened, s.opened()))
+	for _, e := range s.entries {
+		if e.result.Outcome == wire.Lost {
+			list = append(list, s.ending(e))
+		}
+	}
+	return list
+}
+
+// idsAfterDamage is how many ids are left out when part of the journal could not be read: they may
+// be those of calls that are in it.
+const idsAfterDamage = 1_000_000
 
 // recover takes over what was there: what waits, waits again; what ran is lost, or runs
 // again if its client has said so.
@@ -164,9 +183,12 @@ func (s *Server) recover(r *recovery) {
 		e := r.entries[n]
 		s.entries[n] = e
 		e.context = s.intern(e.context.Context)
+		e.context.uses++
+		e.made = [2]bool{e.kept[0] > 0, e.kept[1] > 0}
 		s.bytes += e.kept[0] + e.kept[1]
 		switch e.state {
 		case wire.Running:
+			s.measure(e)
 			s.lost(e)
 		case wire.Waiting:
 			s.enter(e)
@@ -179,6 +201,10 @@ func (s *Server) recover(r *recovery) {
 // rewrite makes the journal as short as it can be.
 func (s *Server) rewrite() error {
 	if err := s.journal.Rewrite(s.snapshot()); err != nil {
+		for _, o := range s.origins {
+			o.written = false // of the old journal nobody knows
+		}
+		s.nowhere.written = false
 		return fmt.Errorf("write the journal of pool %q in %s: %w", s.config.Place.Name, s.spool, err)
 	}
 	s.unsaved = nil
@@ -198,6 +224,7 @@ func (s *Server) snapshot() iter.Seq[[]byte] {
 		for _, o := range s.origins {
 			o.written = false
 		}
+		s.nowhere.written = false
 		for _, n := range slices.Sorted(maps.Keys(s.entries)) {
 			for _, record := range s.records(s.entries[n]) {
 				if !yield(record) {
@@ -216,7 +243,7 @@ func (s *Server) opened() opened {
 func (s *Server) records(e *entry) (list [][]byte) {
 	from := e.context
 	if from == nil { // it has ended, and nothing of it will run
-		from = s.intern(wire.Context{})
+		from = s.nowhere
 	}
 	list = s.acceptance(list, e, from)
 	switch e.state {
@@ -251,30 +278,45 @@ func (s *Server) called(e *entry) []byte {
 	return encode(kindCalled, calledRecord{e.n, e.told, e.result.Callback})
 }
 
-// write books what has happened. What cannot be written is kept, and tried again later: a full
-// disk does not stop what runs.
+// write books what has happened. What cannot be written is kept, and tried again by the keeper: a
+// full disk does not stop what runs.
 func (s *Server) write(records ...[]byte) {
 	if s.recovering { // the journal is written anew after it
 		return
 	}
-	s.unsaved = append(s.unsaved, records...)
-	if s.save() == nil {
+	if len(s.unsaved) == 0 && s.journal.Append(records...) == nil {
 		s.compactIfLong()
-	} else {
-		s.wake()
+		return
 	}
+	s.unsaved = append(s.unsaved, records...)
+	s.wake()
+}
+
+// save tries again what could not be written: as it is, or by making the journal shorter, which
+// leaves out what nobody needs any more.
+func (s *Server) save() error {
+	if len(s.unsaved) == 0 {
+		return nil
+	}
+	if s.journal.Append(s.unsaved...) == nil {
+		s.unsaved = nil
+		return nil
+	}
+	return s.rewrite()
 }
 
 // accept books calls that are new: all or none of them.
 func (s *Server) accept(list []*entry) error {
+	if !s.config.Place.Holds(s.lock) {
+		return errors.New("its spool was removed; gpool pool terminate ends it, and then another one can be started")
+	}
 	if err := s.save(); err != nil {
 		return err
 	}
-	var records [][]byte
-	for _, e := range list {
-		records = s.acceptance(records, e, e.context)
+	err := s.journal.Append(s.acceptances(list)...)
+	if err != nil && s.rewrite() == nil {
+		err = s.journal.Append(s.acceptances(list)...)
 	}
-	err := s.journal.Append(records...)
 	if err != nil {
 		for _, e := range list {
 			e.context.written = false
@@ -283,23 +325,17 @@ func (s *Server) accept(list []*entry) error {
 	return err
 }
 
-// save tries again what could not be written.
-func (s *Server) save() error {
-	if len(s.unsaved) == 0 {
-		return nil
+func (s *Server) acceptances(list []*entry) (records [][]byte) {
+	for _, e := range list {
+		records = s.acceptance(records, e, e.context)
 	}
-	if err := s.journal.Append(s.unsaved...); err != nil {
-		return err
-	}
-	s.unsaved = nil
-	return nil
+	return records
 }
 
 // compactIfLong rewrites a journal that is long for what is in it. If that fails the old
 // one goes on.
 func (s *Server) compactIfLong() {
 	if s.journal.Size() > s.compact {
-		s.forgetOrigins()
 		if s.rewrite() != nil {
 			s.compact = s.journal.Size() * 2
 		}
@@ -309,6 +345,9 @@ func (s *Server) compactIfLong() {
 // sweepFiles removes files of calls that the journal does not know, e.g. because the server was
 // killed between forgetting a call and removing its output.
 func (s *Server) sweepFiles() error {
+	if s.broken != "" { // they may be of calls that are in the part that could not be read
+		return nil
+	}
 	list, err := os.ReadDir(s.spool)
 	if err != nil {
 		return fmt.Errorf("read the spool of pool %q: %w", s.config.Place.Name, err)

@@ -230,6 +230,7 @@ type Status struct {
 	Bytes   int64    // of output in the spool
 	Limit   int64    // of that
 	Spool   string   // its folder
+	Broken  string   // a file with what could not be read of the journal; or empty
 	Calls   []Info   // with Telling.Calls, in the order of their ids
 }
 
@@ -238,14 +239,14 @@ type Worker struct {
 	Program string // of tasks; empty for those that run commands
 	// Callbacks says that it runs those, and takes no slot of the pool.
 	Callbacks bool
-	Slot    int
-	Pid     int
-	State   string // starting, idle, busy, leaving
-	ID      string // of the call that it runs
-	Age     time.Duration
-	Busy    time.Duration
-	Done    uint64 // calls
-	Memory  int64  // bytes
+	Slot      int
+	Pid       int
+	State     string // starting, idle, busy, leaving
+	ID        string // of the call that it runs
+	Age       time.Duration
+	Busy      time.Duration
+	Done      uint64 // calls
+	Memory    int64  // bytes
 }
 
 // FaultCode tells the faults of a server apart.

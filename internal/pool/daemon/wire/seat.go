@@ -70,6 +70,9 @@ func (p Place) ClaimSpool() (*os.File, error) {
 	return lock, nil
 }
 
+// Holds reports whether the spool is still there that a lock of ClaimSpool is of.
+func (p Place) Holds(lock *os.File) bool { return isAt(lock, p.spoolLock()) }
+
 func (p Place) spoolLock() string { return filepath.Join(p.Spool, "lock") }
 
 // Recall asks the owner of a spool to take its seat again, which must be free: with SIGHUP.
