@@ -57,8 +57,8 @@ func newApply(io stdio) *cobra.Command {
 			if err := o.checkCall(cmd, args); err != nil {
 				return err
 			}
-			if o.pool != "" && !o.dryRun && !insideOf(o.pool) { // else it has a slot of the pool already
-				return o.applyInPool(args, io)
+			if apart, err := o.runsApart(io); apart || err != nil {
+				return errors.Join(err, o.applyInPool(args, io))
 			}
 			return ofOneCall(runVerb(apply, o, args, io))
 		},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"gpool/internal/pool/daemon/wire"
@@ -26,6 +27,20 @@ func (o *options) checkPool(given func(string) bool) error {
 	return nil
 }
 
+// runsApart reports whether apply has to hand its call in: within a call of the same pool it
+// has a slot already, and another might never be free.
+func (o *options) runsApart(io stdio) (bool, error) {
+	if o.pool == "" || o.dryRun || !namesCallOf(o.pool) {
+		return o.pool != "" && !o.dryRun, nil
+	}
+	l, err := newClients(exitOwn, io).link(o.pool)
+	if err != nil {
+		return false, err
+	}
+	defer l.close()
+	return !l.runsUs(), nil
+}
+
 // applyInPool hands the call in, passes on what it prints, and exits as it does.
 func (o *options) applyInPool(words []string, io stdio) error {
 	c := newClients(exitOwn, io)
@@ -35,7 +50,7 @@ func (o *options) applyInPool(words []string, io stdio) error {
 			return err
 		}
 		l.always = true
-		b, err := newBuilder(os.Environ())
+		b, err := newBuilder(os.Environ(), o.around.dir)
 		if err != nil {
 			return err
 		}
@@ -47,9 +62,13 @@ func (o *options) applyInPool(words []string, io stdio) error {
 		if err != nil {
 			return err
 		}
+		l.bound = true
 		// Of an attempt that fails and is followed by another nothing is to be seen.
 		g := &get{verb: "apply", clients: c, follow: o.retries == 0 && o.format == "raw", format: o.format}
-		return g.all(ids)
+		if err = g.all(ids); errors.Is(err, wire.ErrServerGone) || faultOf(err) == wire.FaultEnded {
+			err = fmt.Errorf("the server of the pool %q has ended, and the call with it", o.pool)
+		}
+		return err
 	})
 }
 

@@ -187,7 +187,7 @@ func (a *async) handIn() error {
 		return err
 	}
 	l.always = true
-	b, err := newBuilder(os.Environ())
+	b, err := newBuilder(os.Environ(), a.call.around.dir)
 	if err != nil {
 		return err
 	}
@@ -218,6 +218,10 @@ func (a *async) handIn() error {
 // submit hands calls in and returns their ids.
 func submit(l *link, s wire.Submission) ([]string, error) {
 	accepted, err := askOnce(context.Background(), l, wire.Submit, s)
+	for tries := 0; faultOf(err) == wire.FaultEnded && tries < lossesMost; tries++ { // it has taken nothing
+		l.leave(context.Background())
+		accepted, err = askOnce(context.Background(), l, wire.Submit, s)
+	}
 	switch {
 	case errors.Is(err, wire.ErrServerGone):
 		return nil, fmt.Errorf("the server of the pool %q ended before it said whether it takes what was handed in: "+
@@ -246,8 +250,12 @@ type builder struct {
 // foundMost bounds what is remembered of a stream of different programs.
 const foundMost = 1000
 
-func newBuilder(environ []string) (*builder, error) {
+// newBuilder makes one; chdir is where calls run that do not say it, or empty.
+func newBuilder(environ []string, chdir string) (*builder, error) {
 	dir, err := os.Getwd()
+	if err != nil && chdir != "" {
+		dir, err = chdir, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("find the directory in which calls will run: %w; --chdir in another one helps", err)
 	}

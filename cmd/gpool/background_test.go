@@ -452,3 +452,37 @@ func TestAServerThatHasLostItsSocket(t *testing.T) {
 		t.Errorf("%q, %d, %s", out, code, errs)
 	}
 }
+
+// TestTimeoutsHoldWhateverTheServerDoes: it is stopped, or killed again and again, while a client
+// waits for some time.
+func TestTimeoutsHoldWhateverTheServerDoes(t *testing.T) {
+	b := newBackground(t)
+	id := b.ok("", "apply-async", "--retries", "9", "--", "sleep", "60")[0]
+	timed := func(do func(), args ...string) {
+		t.Helper()
+		cmd := b.command(args...)
+		begun := time.Now()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		do()
+		_ = cmd.Wait()
+		if took := time.Since(begun); cmd.ProcessState.ExitCode() != exitLate || took > 10*time.Second {
+			t.Errorf("%q ended with %d after %v", args, cmd.ProcessState.ExitCode(), took)
+		}
+	}
+	kill := func() {
+		for range 2 {
+			time.Sleep(300 * time.Millisecond)
+			_ = unix.Kill(b.server(), unix.SIGKILL)
+		}
+	}
+	timed(kill, "wait", "--timeout", "1.5s", id)
+	timed(kill, "get", "--timeout", "1.5s", id)
+	pid := b.server()
+	stop := func() { time.Sleep(300 * time.Millisecond); _ = unix.Kill(pid, unix.SIGSTOP) }
+	timed(stop, "wait", "--timeout", "1s", id)
+	timed(func() {}, "get", "--timeout", "1s", id)
+	_ = unix.Kill(pid, unix.SIGCONT)
+	b.ok("", "cancel", id)
+}

@@ -23,8 +23,12 @@ import (
 
 // What the clients of background pools share: apply-async, get, wait, ready, cancel and pool.
 
-// poolVariable names the pool if --pool does not.
-const poolVariable = "GPOOL_POOL"
+// poolVariable names the pool if --pool does not. idVariable has the id of the call that runs us,
+// or whose callback we are, if any does.
+const (
+	poolVariable = "GPOOL_POOL"
+	idVariable   = "GPOOL_ID"
+)
 
 // addBackground adds the verbs of background pools.
 func addBackground(root *cobra.Command, io stdio) {
@@ -93,13 +97,20 @@ type link struct {
 	argv   []string // with which the server is started
 	always bool     // also if there is nothing to be saved
 	client *wire.Client
-	lost   bool // a server has gone while we asked it
+	losses int  // how often a server has gone while we asked it
+	bound  bool // what we ask about ends with the server
 }
+
+// lossesMost is how often a question is put again. Each time it takes somebody who kills the server.
+const lossesMost = 20
 
 // link returns that to the pool of a name. flags are given to a server that has to be started.
 func (c *clients) link(pool string, flags ...string) (*link, error) {
 	if l := c.links[pool]; l != nil {
 		return l, nil
+	}
+	if !wire.ValidName(pool) {
+		return nil, &exitError{exitUsage, fmt.Errorf("%q is no name of a pool: it is of letters, digits and . _ -, begins with one of the first two, and has at most 64 of them", pool)}
 	}
 	place, err := wire.Locate(pool, os.Getenv)
 	if err != nil {
@@ -178,17 +189,35 @@ func askOnce[Q, A any](ctx context.Context, l *link, m wire.Method[Q, A], q Q) (
 	return wire.Ask(ctx, l.client, m, q)
 }
 
-// ask puts a question, and once more if the server was killed before it has answered: another
+// ask puts a question, and again if the server has ended before it has answered: the next
 // one knows what that one knew.
 func ask[Q, A any](ctx context.Context, l *link, m wire.Method[Q, A], q Q) (A, error) {
-	answer, err := askOnce(ctx, l, m, q)
-	if (errors.Is(err, wire.ErrServerGone) || faultOf(err) == wire.FaultEnded) && !l.lost {
-		l.lost = true
-		l.close()
-		return askOnce(ctx, l, m, q)
+	for {
+		answer, err := askOnce(ctx, l, m, q)
+		gone := errors.Is(err, wire.ErrServerGone) || faultOf(err) == wire.FaultEnded
+		if !gone || l.bound || l.losses >= lossesMost {
+			return answer, err
+		}
+		l.losses++
+		l.leave(ctx)
 	}
-	return answer, err
 }
+
+// leave ends the connection to a server that ends, once that has ended it, or after some time.
+func (l *link) leave(ctx context.Context) {
+	if l.client == nil {
+		return
+	}
+	select {
+	case <-l.client.Done():
+	case <-ctx.Done():
+	case <-time.After(leaveTime):
+	}
+	l.close()
+}
+
+// leaveTime is how long a server may take to end what runs, with the longest grace that is usual.
+const leaveTime = 30 * time.Second
 
 // owner returns the link to the pool that has the call of an id.
 func (c *clients) owner(id string) (*link, error) {
@@ -212,11 +241,21 @@ func askOf[Q, A any](ctx context.Context, c *clients, id string, m wire.Method[Q
 	return answer, explainOf(id, err)
 }
 
+// endedError says that there is nothing left of the pool of a call.
+type endedError struct {
+	id string
+	error
+}
+
+func (e *endedError) Error() string {
+	return fmt.Sprintf("the pool of %s has ended, and what was not fetched went with it", e.id)
+}
+func (e *endedError) Unwrap() error { return e.error }
+
 // explainOf words why a call is not known any more.
 func explainOf(id string, err error) error {
-	_, none := errors.AsType[*noPoolError](err)
-	if none || errors.Is(err, wire.ErrServerGone) || faultOf(err) == wire.FaultEnded {
-		return fmt.Errorf("the pool of %s has ended, and what was not fetched went with it", id)
+	if _, none := errors.AsType[*noPoolError](err); none {
+		return &endedError{id, err}
 	}
 	return err
 }
@@ -277,6 +316,17 @@ func (p *patience) define(f *pflag.FlagSet) {
 		return err
 	}}, "timeout", "wait no longer than this (0: not at all), and end with 124; the calls go on")
 }
+
+// context ends a bit after the time, in which a server should have said that it is over.
+func (p *patience) context() (context.Context, context.CancelFunc) {
+	if !p.given {
+		return context.WithCancel(context.Background())
+	}
+	return context.WithDeadline(context.Background(), p.until.Add(answerTime))
+}
+
+// answerTime is how long a server may take to say that the time is up.
+const answerTime = time.Second
 
 // left is how long to wait from now on; below 0 is for ever.
 func (p *patience) left() time.Duration {

@@ -29,7 +29,7 @@ func (r *run) openGate(p *printer) (*admit.Admission, error) {
 	if o.pool == "" {
 		options.Jobserver = r.jobserver(p)
 	} else if err := r.openLeases(); err != nil {
-		return nil, &exitError{exitPool, err}
+		return nil, err
 	} else {
 		options.Lender = r.leases
 	}
@@ -51,6 +51,9 @@ func (r *run) openGate(p *printer) (*admit.Admission, error) {
 func (r *run) openLeases() (err error) {
 	slots := 0
 	r.leases, slots, err = openLeases(r.opts.pool, "gpool "+quoted(shorten(os.Args[1:])), r.stdio)
+	if _, known := errors.AsType[*exitError](err); err != nil && !known {
+		return &exitError{exitPool, err}
+	}
 	if err == nil && (!r.opts.jobs.given() || r.workers > slots) {
 		r.workers = slots
 	}

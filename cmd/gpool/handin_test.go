@@ -30,7 +30,7 @@ func msgpackOf(t *testing.T, text string) []byte {
 // buildLine makes the call of a line.
 func buildLine(t *testing.T, line string, defaults *callOptions) (wire.Call, error) {
 	t.Helper()
-	b, err := newBuilder(nil)
+	b, err := newBuilder(nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func FuzzLine(f *testing.F) {
 	for _, line := range []string{`{"argv": ["sh", "a"]}`, `{"command": "x", "timeout": 1e3, "env": {"A": "1"}}`, `{"task": "t", "args": [[]], "worker": ["sh"]}`, `{"a`} {
 		f.Add(line)
 	}
-	b, err := newBuilder(nil)
+	b, err := newBuilder(nil, "")
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -41,17 +41,23 @@ func openLeases(name, who string, io stdio) (l *leases, slots int, err error) {
 		return nil, 0, err
 	}
 	l = &leases{client: to.client, who: who}
-	if insideOf(name) {
+	if namesCallOf(name) && to.runsUs() {
 		l.own = 1
 	}
 	return l, status.Slots, nil
 }
 
-// insideOf reports whether this process is itself part of a call of a pool: if that has one slot, and
-// we wait for another, nobody will ever end.
-func insideOf(name string) bool {
-	of, _, _, err := wire.ParseID(os.Getenv("GPOOL_ID"))
-	return err == nil && of == name
+// namesCallOf reports whether our environment has the id of a call of a pool.
+func namesCallOf(pool string) bool {
+	of, _, _, err := wire.ParseID(os.Getenv(idVariable))
+	return err == nil && of == pool
+}
+
+// runsUs reports whether that call runs, and so has a slot. We are part of it, and no callback, nor
+// left behind by a call that has ended: if we waited for another slot, none might ever be free.
+func (l *link) runsUs() bool {
+	info, err := ask(context.Background(), l, wire.Look, wire.Lookup{ID: os.Getenv(idVariable)})
+	return err == nil && info.State == wire.Running
 }
 
 // Attach implements admit.Lender.
@@ -97,7 +103,7 @@ func (l *leases) giveBack(n int) {
 
 // ask waits for a slot.
 func (l *leases) ask() {
-	_, err := wire.Ask(context.Background(), l.client, wire.Lease, wire.Leasing{Who: l.who, ID: os.Getenv("GPOOL_ID")})
+	_, err := wire.Ask(context.Background(), l.client, wire.Lease, wire.Leasing{Who: l.who, ID: os.Getenv(idVariable)})
 	l.mu.Lock()
 	l.asked = false
 	if err == nil {

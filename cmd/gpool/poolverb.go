@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"gpool"
 	"gpool/internal/pool/admit"
 	"gpool/internal/pool/daemon/wire"
 )
@@ -259,51 +258,47 @@ func (o *poolOptions) start(c *clients) error {
 	if err != nil {
 		return err
 	}
-	ctx := context.Background()
-	l.client, err = wire.Dial(ctx, l.place, gpool.Version)
-	if !errors.Is(err, wire.ErrNoServer) {
-		if err != nil {
-			return err
-		}
-		return o.compare(ctx, l)
-	}
-	return wire.Start(l.place, l.argv)
-}
-
-// compare finds out whether the pool that runs is what was asked for.
-func (o *poolOptions) compare(ctx context.Context, l *link) error {
-	status, err := ask(ctx, l, wire.Tell, wire.Telling{})
+	l.always = true
+	status, err := ask(context.Background(), l, wire.Tell, wire.Telling{})
 	if err != nil {
 		return err
 	}
-	n, err := o.jobs.count()
+	slots, err := o.jobs.count()
 	if err != nil {
 		return err
 	}
-	if why := o.differs(&status, n); why != "" {
+	if why := o.differs(&status, slots); why != "" {
 		return &exitError{exitFailed, fmt.Errorf("the pool %q runs already: %s", status.Pool, why)}
 	}
 	return nil
 }
 
-// differs says what a pool that runs is not that was asked for: slots, or any other flag, of which
-// nobody knows what it was.
+// differs says what the pool that runs, which may be the one that was started now, is not that was
+// asked for.
 func (o *poolOptions) differs(s *wire.Status, slots int) string {
+	if s.Closed {
+		return "it is closed, and ends when its calls have; gpool pool join waits for that"
+	}
+	is := s.Options
+	is.Slots = slots
+	switch wanted := o.over(&is, slots, is.Shell); {
+	case !wanted.Same(&is):
+		return o.others() + " cannot be changed while it does; gpool pool close, and start it again"
+	case o.jobs.given() && slots != s.Slots:
+		return fmt.Sprintf("it has %s, and not %d; gpool pool resize %d changes that", count(int64(s.Slots), "worker"), slots, slots)
+	}
+	return ""
+}
+
+// others are the flags that only a pool that does not run can be given.
+func (o *poolOptions) others() string {
 	var others []string
 	o.flags.Visit(func(f *pflag.Flag) {
 		if f.Name != "pool" && f.Name != "jobs" {
 			others = append(others, "--"+f.Name)
 		}
 	})
-	switch {
-	case s.Closed:
-		return "it is closed, and ends when its calls have; gpool pool join waits for that"
-	case len(others) > 0:
-		return strings.Join(others, ", ") + " cannot be changed while it does; gpool pool close, and start it again"
-	case o.jobs.given() && slots != s.Slots:
-		return fmt.Sprintf("it has %s, and not %d; gpool pool resize %d changes that", count(int64(s.Slots), "worker"), slots, slots)
-	}
-	return ""
+	return strings.Join(others, ", ")
 }
 
 func newServe() *cobra.Command {

@@ -2,14 +2,17 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 	"unicode/utf8"
@@ -72,10 +75,22 @@ func (g *get) all(ids []string) error {
 	if g.follow && g.format == "jsonl" {
 		return &exitError{exitUsage, errors.New("--follow prints output as it comes, and --format jsonl objects of calls that have ended: leave one of them out")}
 	}
-	for _, id := range ids {
-		if err := g.one(id); err != nil {
+	var failed error // the last that cannot be fetched; those before it are told
+	for i, id := range ids {
+		if slices.Contains(ids[:i], id) {
+			continue
+		}
+		err := g.one(id)
+		if _, final := errors.AsType[*exitError](err); final || err != nil && !unknown(err) {
 			return err
 		}
+		if failed != nil && err != nil {
+			fmt.Fprintf(g.clients.io.err, "gpool %s: %v\n", g.verb, failed)
+		}
+		failed = cmp.Or(err, failed)
+	}
+	if failed != nil {
+		return failed
 	}
 	if g.code != exitOK {
 		return &exitError{code: g.code}
@@ -83,9 +98,21 @@ func (g *get) all(ids []string) error {
 	return nil
 }
 
+// unknown reports whether an error says that one result is not there, and others may be.
+func unknown(err error) bool {
+	_, none := errors.AsType[*noPoolError](err)
+	_, lost := errors.AsType[*keptError](err)
+	return none || lost || faultOf(err) == wire.FaultUnknown
+}
+
 // one fetches the result of a call, and says that it was fetched once it is printed.
 func (g *get) one(id string) error {
 	info, err := g.result(id)
+	if errors.Is(err, fs.ErrNotExist) { // somebody else may have fetched it meanwhile
+		if _, gone := askOf(context.Background(), g.clients, id, wire.Look, wire.Lookup{ID: id}); gone != nil {
+			err = gone
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -152,6 +179,7 @@ func (g *get) news(known wire.Following) (info wire.Info, err error) {
 		ctx, cancel = context.WithTimeout(ctx, left)
 		defer cancel()
 	}
+	known.Within = os.Getenv(idVariable)
 	info, err = askOf(ctx, g.clients, known.ID, wire.Follow, known)
 	if err != nil && ctx.Err() != nil {
 		err = g.late(known.ID)
@@ -176,6 +204,9 @@ func (g *get) printed(err error) error {
 	}
 	if _, unread := errors.AsType[*keptError](err); unread {
 		return err
+	}
+	if g.verb != "get" { // the call ends with us
+		return fmt.Errorf("print the result: %w", err)
 	}
 	return fmt.Errorf("print the result, which is kept: %w", err)
 }

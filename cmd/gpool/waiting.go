@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -104,14 +105,17 @@ func (w *wait) await(groups []*group) (sum wire.Awaited, err error) {
 		wire.Awaited
 		err error
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := w.patience.context()
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	defer cancel() // of those whose answers are not needed any more
 	answerC := make(chan answer, len(groups))
 	for _, g := range groups {
 		asking.Go(func() {
-			a, err := ask(ctx, g.link, wire.Await, wire.Awaiting{IDs: g.ids, Any: w.any, For: w.patience.left()})
+			a, err := ask(ctx, g.link, wire.Await, wire.Awaiting{IDs: g.ids, Any: w.any, Until: w.patience.until, Within: os.Getenv(idVariable)})
+			if err != nil && ctx.Err() == context.DeadlineExceeded {
+				err = &exitError{exitLate, fmt.Errorf("the server of the pool %q has not answered within %v", g.link.place.Name, w.patience.most)}
+			}
 			answerC <- answer{a, err}
 		})
 	}
@@ -124,7 +128,7 @@ func (w *wait) await(groups []*group) (sum wire.Awaited, err error) {
 		sum.Failed += a.Failed
 		sum.Pending += a.Pending
 		sum.Failures = append(sum.Failures, a.Failures...)
-		if w.any && a.First != "" {
+		if w.any && a.First.ID != "" {
 			sum.First = a.First
 			return sum, nil
 		}
@@ -134,23 +138,19 @@ func (w *wait) await(groups []*group) (sum wire.Awaited, err error) {
 
 // first prints which call has ended first.
 func (w *wait) first(all *wire.Awaited) error {
-	if all.First == "" && all.Pending == 0 {
+	if all.First.ID == "" && all.Pending == 0 {
 		return errors.New("there are no calls to wait for")
 	}
-	if all.First == "" {
+	if all.First.ID == "" {
 		return w.late(all.Pending)
 	}
-	info, err := askOf(context.Background(), w.clients, all.First, wire.Look, wire.Lookup{ID: all.First})
-	if err != nil {
-		return err
-	}
-	if _, err := fmt.Fprintln(w.clients.io.out, all.First); err != nil {
+	if _, err := fmt.Fprintln(w.clients.io.out, all.First.ID); err != nil {
 		return outputError(err)
 	}
-	if info.Result.Outcome == wire.Succeeded {
+	if all.First.Result.Outcome == wire.Succeeded {
 		return nil
 	}
-	w.name(&info)
+	w.name(&all.First)
 	return &exitError{code: exitFailed}
 }
 
@@ -223,7 +223,8 @@ func newCancel(io stdio) *cobra.Command {
 		Use:   "cancel ID...",
 		Short: "Give calls of a background pool up",
 		Long: `cancel drops calls that wait. Those that run are asked to end (SIGTERM), and
-killed when the grace of the pool has passed. It does not wait for that.
+killed when the grace of the pool has passed. It does not wait for that. Of a
+call that has ended it gives the callback up, if that runs.
 
 EXIT STATUS
   0 they were given up; 1 at least one had ended before; 125 gpool cannot do it:
@@ -248,6 +249,8 @@ func cancelAll(c *clients, ids []string) error {
 			failed = err
 		case err != nil:
 			fmt.Fprintf(c.io.err, "gpool cancel: %v\n", err)
+		case info.State == wire.Calling:
+			fmt.Fprintf(c.io.err, "gpool cancel: %s has ended; its callback was given up\n", title(&info))
 		case over(&info):
 			ended = append(ended, title(&info))
 		}

@@ -35,24 +35,38 @@ func (s *Server) mux() *wire.Mux {
 // handle answers a method, and knows the client from its first question on.
 func handle[Q, A any](s *Server, m *wire.Mux, method wire.Method[Q, A], f func(context.Context, *wire.Peer, Q) (A, error)) {
 	wire.Handle(m, method, func(ctx context.Context, p *wire.Peer, q Q) (A, error) {
-		s.meet(p)
+		if err := s.meet(p, string(method)); err != nil {
+			var none A
+			return none, err
+		}
 		a, err := f(ctx, p, q)
 		if err != nil && ctx.Err() != nil { // or the client is gone, and nobody hears it
-			err = &wire.Fault{Code: wire.FaultEnded, Text: fmt.Sprintf("the server of pool %q has ended", s.config.Place.Name)}
+			err = s.endedFault()
 		}
 		return a, err
 	})
 }
 
-// meet registers a client.
-func (s *Server) meet(p *wire.Peer) {
+// meet registers a client. When the server ends it answers questions about calls a bit longer, and
+// no others: those are for the next one.
+func (s *Server) meet(p *wire.Peer, method string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, known := s.peers[p]; known {
-		return
+	switch {
+	case s.left:
+		return s.endedFault()
+	case s.ended && (method == string(wire.Submit) || method == string(wire.Lease) || method == string(wire.Tell) || method == string(wire.Resize)):
+		return s.endedFault()
 	}
-	s.peers[p] = false
-	context.AfterFunc(p.Context(), func() { s.part(p) })
+	if _, known := s.peers[p]; !known {
+		s.peers[p] = false
+		context.AfterFunc(p.Context(), func() { s.part(p) })
+	}
+	return nil
+}
+
+func (s *Server) endedFault() error {
+	return &wire.Fault{Code: wire.FaultEnded, Text: fmt.Sprintf("the server of pool %q has ended", s.config.Place.Name)}
 }
 
 // part takes back what a client had that is gone.
@@ -147,19 +161,30 @@ func check(c *wire.Call) error {
 	return nil
 }
 
-// waits counts a question that may take long, until the function that it returns is called.
-func (s *Server) waits() (end func()) {
+// waits counts a question that may take long, until the function that it returns is called. While
+// a callback asks it, another one may run in its place: it may be what the callback waits for.
+func (s *Server) waits(within string) (end func()) {
 	s.asking++
+	e, err := s.find(within)
+	blocked := err == nil && e.state == wire.Calling
+	if blocked {
+		s.blocked++
+		s.resizeCallbacks()
+	}
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.asking--
+		if blocked {
+			s.blocked--
+			s.resizeCallbacks()
+		}
 	}
 }
 
 func (s *Server) await(ctx context.Context, _ *wire.Peer, q wire.Awaiting) (a wire.Awaited, err error) {
 	s.mu.Lock()
-	list, err := s.named(q.IDs)
+	list, err := s.named(q.IDs, q.Within)
 	if err != nil {
 		s.mu.Unlock()
 		return a, err
@@ -167,22 +192,24 @@ func (s *Server) await(ctx context.Context, _ *wire.Peer, q wire.Awaiting) (a wi
 	w := &waiter{any: q.Any, doneC: make(chan struct{})}
 	for _, e := range list {
 		if e.state == wire.Done {
-			w.first = s.id(e)
+			w.first = e
 			continue
 		}
 		w.left++
 		e.waiters = append(e.waiters, w)
 	}
-	ready := w.left == 0 || w.any && w.first != ""
-	end := s.waits()
+	ready := w.left == 0 || w.any && w.first != nil
+	end := s.waits(q.Within)
 	s.mu.Unlock()
 	defer end()
 	if !ready {
-		w.wait(ctx, q.For)
+		w.wait(ctx, q.Until)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a.First = w.first
+	if w.first != nil {
+		a.First = s.info(w.first)
+	}
 	for _, e := range list {
 		s.tally(&a, e)
 		e.waiters = slices.DeleteFunc(e.waiters, func(other *waiter) bool { return other == w })
@@ -191,10 +218,10 @@ func (s *Server) await(ctx context.Context, _ *wire.Peer, q wire.Awaiting) (a wi
 }
 
 // wait waits for the calls, the time, or the end of the question.
-func (w *waiter) wait(ctx context.Context, limit time.Duration) {
+func (w *waiter) wait(ctx context.Context, until time.Time) {
 	var lateC <-chan time.Time
-	if limit >= 0 {
-		timer := time.NewTimer(limit)
+	if !until.IsZero() {
+		timer := time.NewTimer(time.Until(until))
 		defer timer.Stop()
 		lateC = timer.C
 	}
@@ -220,11 +247,13 @@ func (s *Server) tally(a *wire.Awaited, e *entry) {
 	a.Done++
 }
 
-// named finds calls by their ids, or all.
-func (s *Server) named(ids []string) (list []*entry, err error) {
+// named finds calls by their ids, or all but that within which they are asked for.
+func (s *Server) named(ids []string, within string) (list []*entry, err error) {
 	if len(ids) == 0 {
 		for _, n := range slices.Sorted(maps.Keys(s.entries)) {
-			list = append(list, s.entries[n])
+			if e := s.entries[n]; s.id(e) != within {
+				list = append(list, e)
+			}
 		}
 		return list, nil
 	}
@@ -255,8 +284,12 @@ func (s *Server) follow(ctx context.Context, _ *wire.Peer, q wire.Following) (i 
 	if err != nil {
 		return i, err
 	}
-	s.asking++
-	defer func() { s.asking-- }()
+	end := s.waits(q.Within)
+	defer func() {
+		s.mu.Unlock()
+		end()
+		s.mu.Lock()
+	}()
 	for !e.ended() && e.kept[0] <= q.Stdout && e.kept[1] <= q.Stderr && ctx.Err() == nil {
 		if e.newsC == nil {
 			e.newsC = make(chan struct{})
@@ -346,7 +379,7 @@ func (s *Server) join(ctx context.Context, p *wire.Peer, _ wire.Nothing) (n wire
 	}
 	s.onlyEnd(p)
 	s.consider()
-	end := s.waits()
+	end := s.waits("")
 	s.mu.Unlock()
 	defer end()
 	select {

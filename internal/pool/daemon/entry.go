@@ -92,6 +92,9 @@ func (s *Server) info(e *entry) wire.Info {
 	if e.state == wire.Running {
 		i.Result.Attempt = e.attempt // whose output it is
 	}
+	if e.result.Outcome == wire.Terminated {
+		return i // its files go at once
+	}
 	if i.StdoutBytes > 0 {
 		i.Stdout = e.path(s.spool, ipc.Stdout)
 	}
@@ -107,7 +110,7 @@ func (s *Server) id(e *entry) string { return wire.FormatID(s.config.Place.Name,
 type waiter struct {
 	left  int  // calls that have not ended
 	any   bool // one is enough
-	first string
+	first *entry
 	doneC chan struct{}
 	done  bool
 }
@@ -116,8 +119,8 @@ type waiter struct {
 func (s *Server) over(e *entry) {
 	for _, w := range e.waiters {
 		w.left--
-		if w.first == "" {
-			w.first = s.id(e)
+		if w.first == nil {
+			w.first = e
 		}
 		if !w.done && (w.left == 0 || w.any) {
 			w.done = true

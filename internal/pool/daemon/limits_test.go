@@ -179,7 +179,7 @@ func TestAPoolIsResized(t *testing.T) {
 	}
 	ids := submit(t, c, calls...)
 	ask(t, c, wire.Resize, wire.Size{N: 3})
-	if a := ask(t, c, wire.Await, wire.Awaiting{IDs: ids, For: -1}); a.Done != 3 || a.Failed != 0 {
+	if a := ask(t, c, wire.Await, wire.Awaiting{IDs: ids}); a.Done != 3 || a.Failed != 0 {
 		t.Errorf("%+v", a)
 	}
 	if f := fault(t, c, wire.Resize, wire.Size{}); f.Code != wire.FaultBroken {
@@ -287,7 +287,7 @@ func TestResultsThatACallbackHasMakeRoom(t *testing.T) {
 	for range 4 {
 		call := script("head -c 400000 /dev/zero")
 		call.Callback = "cat > /dev/null"
-		if a := ask(t, c, wire.Await, wire.Awaiting{IDs: submit(t, c, call), For: -1}); a.Failed != 0 {
+		if a := ask(t, c, wire.Await, wire.Awaiting{IDs: submit(t, c, call)}); a.Failed != 0 {
 			t.Fatalf("%+v", a.Failures)
 		}
 	}

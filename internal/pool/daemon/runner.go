@@ -40,7 +40,7 @@ const (
 	callbackKey = "callback"
 )
 
-// callbacksMost is how many callbacks run at once.
+// callbacksMost is how many callbacks run at once, beside those that wait for calls.
 const callbacksMost = 4
 
 // runnersMost is how many runners of programs that do nothing are kept warm.
@@ -384,10 +384,17 @@ func seconds(t time.Time) string {
 	return fmt.Sprintf("%.6f", float64(t.UnixMicro())/1e6)
 }
 
+// resizeCallbacks lets as many callbacks run as may, and one more for each that waits for a call.
+func (s *Server) resizeCallbacks() {
+	if r := s.runners[callbackKey]; r != nil && !s.ended {
+		_ = r.pool.Resize(callbacksMost + s.blocked) // one that is closed needs none
+	}
+}
+
 // startCallback runs the callback of a call that has ended.
 func (s *Server) startCallback(e *entry, command string) error {
 	r, err := s.runner(callbackKey, "", func() (c pool.Config, err error) {
-		c.Workers = callbacksMost
+		c.Workers = callbacksMost + s.blocked
 		return c, s.launchCommands(&c)
 	})
 	if err != nil {

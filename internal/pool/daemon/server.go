@@ -48,6 +48,7 @@ type Server struct {
 	conns      map[*net.UnixConn]bool
 	peers      map[*wire.Peer]bool // clients that have asked something; true if all that they want is the end
 	asking     int                 // questions that wait for calls
+	blocked    int                 // callbacks that have asked one
 	bytes      int64               // of output in the spool
 	done       int                 // calls that have ended since the server began
 	failed     int                 // of these

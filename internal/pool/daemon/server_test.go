@@ -45,7 +45,7 @@ func TestCallbacksGetTheOutput(t *testing.T) {
 	good.Callback = "cat > " + file + `; echo "$GPOOL_ID $GPOOL_EXIT" >> ` + file
 	bad.Callback, bad.ErrorCallback = "false", "cat; echo no luck >&2; exit $((GPOOL_EXIT + 1))"
 	ids := submit(t, c, good, bad)
-	a := ask(t, c, wire.Await, wire.Awaiting{IDs: ids, For: -1})
+	a := ask(t, c, wire.Await, wire.Awaiting{IDs: ids})
 	if a.Done != 2 || a.Failed != 1 {
 		t.Errorf("%+v", a)
 	}
@@ -90,7 +90,7 @@ func TestTerminateFailsWhatIsWaitedFor(t *testing.T) {
 	c := h.dial()
 	ids := submit(t, c, script("sleep 100"), script("echo never"))
 	got := make(chan wire.Awaited, 1)
-	go func() { got <- ask(t, c, wire.Await, wire.Awaiting{IDs: ids, For: -1}) }()
+	go func() { got <- ask(t, c, wire.Await, wire.Awaiting{IDs: ids}) }()
 	time.Sleep(50 * time.Millisecond)
 	ask(t, h.dial(), wire.Terminate, wire.Nothing{})
 	if a := <-got; a.Failed != 2 || a.Failures[0].Result.Outcome != wire.Terminated {

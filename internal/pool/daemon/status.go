@@ -36,8 +36,9 @@ func (s *Server) status(calls bool) wire.Status {
 	status := wire.Status{
 		Pool: s.config.Place.Name, Pid: os.Getpid(), Version: s.config.Version, Started: s.started, Slots: s.options.Slots, Closed: s.closed,
 		Waiting: s.line.length(), Calling: s.calling(), Done: s.done, Failed: s.failed,
-		Bytes: s.bytes, Limit: s.options.SpoolLimit, Spool: s.spool, Broken: s.broken,
+		Bytes: s.bytes, Limit: s.options.SpoolLimit, Spool: s.spool, Broken: s.broken, Options: s.options,
 	}
+	status.Options.Origin = wire.Context{}
 	for _, who := range s.leases {
 		for range who.held {
 			status.Leased = append(status.Leased, who.who)

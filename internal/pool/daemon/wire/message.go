@@ -1,6 +1,9 @@
 package wire
 
-import "time"
+import (
+	"reflect"
+	"time"
+)
 
 // Version is the version of this conversation, in both hellos. It changes with every change of a
 // message: server and clients come from one file, and differ only where it was replaced.
@@ -100,16 +103,17 @@ type Lookup struct{ ID string }
 
 // Awaiting asks for the end of calls.
 type Awaiting struct {
-	IDs []string      // none: all that the pool has
-	Any bool          // answer when one of them has ended
-	For time.Duration // at most; below 0 is for ever
+	IDs    []string  // none: all that the pool has
+	Any    bool      // answer when one of them has ended
+	Until  time.Time // at the latest; zero is never
+	Within string    // the id of the call that the client is part of, or whose callback, or empty
 }
 
 // Awaited is how calls have ended. Of many failures only the first FailuresMost are named.
 type Awaited struct {
 	Done, Failed, Pending int
 	Failures              []Info
-	First                 string // the id of one that has ended; with Any
+	First                 Info // one that has ended; with Any
 }
 
 // FailuresMost is how many failures an Awaited names.
@@ -118,7 +122,8 @@ const FailuresMost = 100
 // Following asks for more output than is known already.
 type Following struct {
 	ID             string
-	Stdout, Stderr int64 // bytes that are known
+	Stdout, Stderr int64  // bytes that are known
+	Within         string // as in Awaiting
 }
 
 // State is where a call is in its life.
@@ -230,8 +235,31 @@ type Status struct {
 	Bytes   int64    // of output in the spool
 	Limit   int64    // of that
 	Spool   string   // its folder
+	Options Options  // without Origin
 	Broken  string   // a file with what could not be read of the journal; or empty
 	Calls   []Info   // with Telling.Calls, in the order of their ids
+}
+
+// Options are what a pool was started with.
+type Options struct {
+	Slots       int
+	Initializer string        // shell command line, run once in each worker that runs commands; may be empty
+	Shell       string        // path of the shell for it
+	Origin      Context       // where it runs
+	MaxCalls    int           // after which a worker is replaced; 0 is never
+	Nice        int           // added to the niceness of what runs
+	Grace       time.Duration // from SIGTERM to SIGKILL
+	MaxRSS      int64         // bytes that a call may hold; 0 is any
+	Idle        time.Duration // after which a pool without work, clients and results ends; 0 is never
+	SpoolLimit  int64         // bytes of output that are kept; 0 is any
+	MaxAge      time.Duration // after which results are dropped; 0 is never
+}
+
+// Same reports whether two pools are alike, wherever their initializers run.
+func (o Options) Same(other *Options) bool {
+	a, b := o, *other
+	a.Origin, b.Origin = Context{}, Context{}
+	return reflect.DeepEqual(a, b)
 }
 
 // Worker is one worker process.

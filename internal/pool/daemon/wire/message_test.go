@@ -98,10 +98,10 @@ func TestMessagesOfOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got Awaiting
-	if err := value.Decode(b, &got); err != nil || len(got.IDs) != 1 || got.Any || got.For != 0 {
+	if err := value.Decode(b, &got); err != nil || len(got.IDs) != 1 || got.Any || !got.Until.IsZero() {
 		t.Errorf("%+v, %v", got, err)
 	}
-	for _, wrong := range []string{"\x05", "\xa1x", "\x81\xa3IDs\x05", "\x81\xa3IDs\x91\x05", "\x81\xa3For\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00", "\x80\x80"} {
+	for _, wrong := range []string{"\x05", "\xa1x", "\x81\xa3IDs\x05", "\x81\xa3IDs\x91\x05", "\x81\xa5Until\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00", "\x80\x80"} {
 		if err := value.Decode([]byte(wrong), &got); err == nil {
 			t.Errorf("%q became %+v", wrong, got)
 		}

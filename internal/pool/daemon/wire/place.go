@@ -31,13 +31,16 @@ type Place struct {
 
 var poolName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
+// ValidName reports whether a pool may be called so.
+func ValidName(name string) bool { return poolName.MatchString(name) }
+
 // Locate says where the pool of that name lives, for our user. The socket and the lock are in
 // $XDG_RUNTIME_DIR/gpool, or in /tmp/gpool-UID if there is no such folder of our own; the spool is
 // in $GPOOL_SPOOL or /var/tmp/gpool-UID, which survives a reboot. $TMPDIR has no say: clients in
 // which it differs must meet. Locate makes the folder of the socket, if need be, and makes sure
 // that nobody else can reach into it; the spool's is only looked at.
 func Locate(name string, getenv func(string) string) (Place, error) {
-	if !poolName.MatchString(name) {
+	if !ValidName(name) {
 		return Place{}, fmt.Errorf("%q is no name of a pool: it must be of letters, digits and the characters . _ -, "+
 			"begin with a letter or digit, and have at most 64 of them", name)
 	}
