@@ -74,7 +74,10 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       *update,
-		Setup:               workers.setup,
+		Setup: func(env *testscript.Env) error {
+			env.Defer(func() { endPoolsIn(env.WorkDir) })
+			return workers.setup(env)
+		},
 		Condition:           workers.condition,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits":     exits,
@@ -83,6 +86,16 @@ func TestScript(t *testing.T) {
 			"cmpsorted": cmpSorted,
 		},
 	})
+}
+
+// endPoolsIn ends the background pools that a script has left running, because it has failed.
+func endPoolsIn(work string) {
+	sockets, _ := filepath.Glob(filepath.Join(work, "*", "gpool", "*.sock"))
+	for _, socket := range sockets {
+		cmd := exec.Command("gpool", "pool", "terminate", "--pool", strings.TrimSuffix(filepath.Base(socket), ".sock"))
+		cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+filepath.Dir(filepath.Dir(socket)), "GPOOL_SPOOL="+filepath.Join(work, "spool"))
+		_ = cmd.Run() // it may have ended meanwhile
+	}
 }
 
 func noNegation(ts *testscript.TestScript, neg bool) {

@@ -464,6 +464,7 @@ func (x *Commands) notStarted(argv []string, err error) error {
 	case cancelCode(err) != ipc.OK, errors.Is(err, ErrOrphaned):
 		return &Failure{Code: ipc.Cancelled, Message: err.Error()} // or timed out: see execute
 	case errors.Is(err, syscall.ENOENT) && x.spec.Dir != "" && !isDir(x.spec.Dir):
+		status.Exit = 127
 		hint = ": its directory, " + command.Quote(x.spec.Dir) + ", is not there"
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, exec.ErrNotFound):
 		status.Exit = 127

@@ -55,7 +55,7 @@ func (s *Server) meet(p *wire.Peer, method string) error {
 	switch {
 	case s.left:
 		return s.endedFault()
-	case s.ended && (method == string(wire.Submit) || method == string(wire.Lease) || method == string(wire.Tell) || method == string(wire.Resize)):
+	case s.why != lives && (method == string(wire.Submit) || method == string(wire.Lease) || method == string(wire.Tell) || method == string(wire.Resize)):
 		return s.endedFault()
 	}
 	if _, known := s.peers[p]; !known {
@@ -66,7 +66,7 @@ func (s *Server) meet(p *wire.Peer, method string) error {
 }
 
 func (s *Server) endedFault() error {
-	return &wire.Fault{Code: wire.FaultEnded, Text: fmt.Sprintf("the server of pool %q has ended", s.config.Place.Name)}
+	return &wire.Fault{Code: wire.FaultEnded, Text: fmt.Sprintf("the server of pool %q has ended", s.place.Name)}
 }
 
 // part takes back what a client had that is gone.
@@ -101,10 +101,10 @@ func (s *Server) abandon(e *entry) {
 }
 
 func (s *Server) closedFault() error {
-	if s.terminated {
-		return &wire.Fault{Code: wire.FaultEnded, Text: fmt.Sprintf("pool %q was terminated", s.config.Place.Name)}
+	if s.why == terminated {
+		return &wire.Fault{Code: wire.FaultEnded, Text: fmt.Sprintf("pool %q was terminated", s.place.Name)}
 	}
-	return &wire.Fault{Code: wire.FaultClosed, Text: fmt.Sprintf("pool %q is closed, and takes no more calls; gpool pool join waits until it has ended, and then another one can be started", s.config.Place.Name)}
+	return &wire.Fault{Code: wire.FaultClosed, Text: fmt.Sprintf("pool %q is closed, and takes no more calls; gpool pool join waits until it has ended, and then another one can be started", s.place.Name)}
 }
 
 func (s *Server) submit(_ context.Context, p *wire.Peer, q wire.Submission) (a wire.Accepted, err error) {
@@ -118,7 +118,7 @@ func (s *Server) submit(_ context.Context, p *wire.Peer, q wire.Submission) (a w
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.ended {
+	if s.closed || s.why != lives {
 		return a, s.closedFault()
 	}
 	from := s.intern(q.Context)
@@ -134,7 +134,7 @@ func (s *Server) submit(_ context.Context, p *wire.Peer, q wire.Submission) (a w
 	if err := s.accept(list); err != nil {
 		from.uses -= len(list) - 1
 		s.letGo(from)
-		return a, &wire.Fault{Code: wire.FaultFull, Text: fmt.Sprintf("pool %q cannot take the call, since its journal cannot be written (GPOOL_SPOOL chooses where): %v", s.config.Place.Name, err)}
+		return a, &wire.Fault{Code: wire.FaultFull, Text: fmt.Sprintf("pool %q cannot take the call, since its journal cannot be written (GPOOL_SPOOL chooses where): %v", s.place.Name, err)}
 	}
 	for _, e := range list {
 		s.last = e.n
@@ -375,7 +375,7 @@ func (s *Server) join(ctx context.Context, p *wire.Peer, _ wire.Nothing) (n wire
 	s.mu.Lock()
 	if !s.closed {
 		defer s.mu.Unlock()
-		return n, &wire.Fault{Code: wire.FaultOpen, Text: fmt.Sprintf("pool %q is not closed, so it may be handed more calls: gpool pool close first", s.config.Place.Name)}
+		return n, &wire.Fault{Code: wire.FaultOpen, Text: fmt.Sprintf("pool %q is not closed, so it may be handed more calls: gpool pool close first", s.place.Name)}
 	}
 	s.onlyEnd(p)
 	s.consider()
@@ -396,10 +396,10 @@ func (s *Server) terminate(_ context.Context, p *wire.Peer, _ wire.Nothing) (n w
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.onlyEnd(p)
-	if s.terminated {
+	if s.why == terminated {
 		return n, nil
 	}
-	s.terminated, s.closed = true, true
+	s.end(terminated)
 	for _, e := range s.entries {
 		s.line.leave(&e.ticket)
 		if e.state != wire.Done {
@@ -408,7 +408,6 @@ func (s *Server) terminate(_ context.Context, p *wire.Peer, _ wire.Nothing) (n w
 	}
 	s.stopRunners(pool.Terminate)
 	s.refuseLeases(s.closedFault())
-	s.end()
 	return n, nil
 }
 

@@ -75,7 +75,7 @@ func (e *entry) path(spool string, s ipc.Stream) string {
 }
 
 // slim drops what is not needed any more once it has ended, and its callback too.
-func (s *Server) slim(e *entry) {
+func (s *store) slim(e *entry) {
 	if e.context != nil {
 		s.letGo(e.context)
 	}
@@ -84,7 +84,7 @@ func (s *Server) slim(e *entry) {
 }
 
 // info is what clients are told.
-func (s *Server) info(e *entry) wire.Info {
+func (s *store) info(e *entry) wire.Info {
 	i := wire.Info{
 		ID: s.id(e), Name: e.call.Name, Text: e.call.Text, State: e.state, Accepted: e.accepted, Result: e.result,
 		StdoutBytes: e.kept[0], StderrBytes: e.kept[1],
@@ -96,15 +96,13 @@ func (s *Server) info(e *entry) wire.Info {
 		return i // its files go at once
 	}
 	if i.StdoutBytes > 0 {
-		i.Stdout = e.path(s.spool, ipc.Stdout)
+		i.Stdout = e.path(s.place.Spool, ipc.Stdout)
 	}
 	if i.StderrBytes > 0 {
-		i.Stderr = e.path(s.spool, ipc.Stderr)
+		i.Stderr = e.path(s.place.Spool, ipc.Stderr)
 	}
 	return i
 }
-
-func (s *Server) id(e *entry) string { return wire.FormatID(s.config.Place.Name, s.nonce, e.n) }
 
 // waiter is one client that waits for the end of calls.
 type waiter struct {

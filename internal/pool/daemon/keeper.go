@@ -49,7 +49,7 @@ func (s *Server) housekeeping(now time.Time) time.Duration {
 	if idle > 0 && !s.idleSince.IsZero() {
 		left := s.idleSince.Add(idle).Sub(now)
 		if left <= 0 {
-			s.end()
+			s.end(finished)
 			return time.Hour
 		}
 		wait = min(wait, left)

@@ -42,7 +42,7 @@ func (s *Server) queueLease(l *lease, q wire.Leasing) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	its := s.leases[l.peer]
-	if s.terminated || s.closed && its == nil && !s.runs(q.ID) {
+	if s.why != lives || s.closed && its == nil && !s.runs(q.ID) {
 		return s.closedFault()
 	}
 	if its == nil {

@@ -201,7 +201,7 @@ func (r *runner) call(e *entry) pool.Call {
 
 // spec is the command of a call.
 func (s *Server) spec(e *entry) command.Spec {
-	added := append(slices.Clone(e.call.Env), "GPOOL_ID="+s.id(e), "GPOOL_POOL="+s.config.Place.Name)
+	added := append(slices.Clone(e.call.Env), "GPOOL_ID="+s.id(e), "GPOOL_POOL="+s.place.Name)
 	return command.Spec{
 		Mode: command.Literal, Words: e.call.Argv, Path: e.call.Path, Dir: e.dir(), Env: launch.With(e.context.Env, added),
 	}
@@ -213,7 +213,7 @@ func (r *runner) claim(c *pool.Call) bool {
 	s, e := r.server, c.Item.(*entry)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e.given || s.terminated || s.leaving {
+	if e.given || s.why >= handedOn {
 		return false
 	}
 	if r.key != callbackKey {
@@ -269,7 +269,7 @@ func (r *runner) ended(e *entry, result *wire.Result) {
 	r.used = time.Now()
 	e.runner = nil
 	if r.key == callbackKey {
-		if e.state == wire.Calling && !s.leaving {
+		if e.state == wire.Calling && s.why != handedOn {
 			s.calledBack(e, problemOf(e, result))
 		}
 		return
@@ -279,7 +279,7 @@ func (r *runner) ended(e *entry, result *wire.Result) {
 		result.Attempt = e.begun // those of a server before this one count, too
 	}
 	switch {
-	case e.state == wire.Done || s.leaving && (result.Outcome == wire.Cancelled || result.Outcome == wire.NotStarted):
+	case e.state == wire.Done || s.why == handedOn && (result.Outcome == wire.Cancelled || result.Outcome == wire.NotStarted):
 		s.close(e) // terminated, or left to the next server
 	case e.failure != nil:
 		result.Outcome, result.Error = wire.NoSpace, e.failure.Error()
@@ -366,7 +366,7 @@ func (s *Server) endRunners() {
 // stdin, and the rest in variables.
 func (s *Server) callbackSpec(e *entry) command.Spec {
 	spec := s.spec(e)
-	out, err := e.printed(s.spool, ipc.Stdout), e.printed(s.spool, ipc.Stderr)
+	out, err := e.printed(s.place.Spool, ipc.Stdout), e.printed(s.place.Spool, ipc.Stderr)
 	spec.Words = []string{"sh", "-c", `exec "$0" -c "$1" < "$GPOOL_STDOUT"`, e.call.Shell, e.callback()}
 	spec.Path = "/bin/sh"
 	spec.Env = launch.With(spec.Env, []string{
@@ -386,7 +386,7 @@ func seconds(t time.Time) string {
 
 // resizeCallbacks lets as many callbacks run as may, and one more for each that waits for a call.
 func (s *Server) resizeCallbacks() {
-	if r := s.runners[callbackKey]; r != nil && !s.ended {
+	if r := s.runners[callbackKey]; r != nil && s.why == lives {
 		_ = r.pool.Resize(callbacksMost + s.blocked) // one that is closed needs none
 	}
 }

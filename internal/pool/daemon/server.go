@@ -10,59 +10,50 @@ import (
 	"time"
 
 	"gpool/internal/pool"
-	"gpool/internal/pool/daemon/journal"
 	"gpool/internal/pool/daemon/wire"
 )
 
 // Server is one pool in the background. Make it with New, and let it serve with Run.
 type Server struct {
 	config  Config
-	spool   string   // the folder with the journal and the output
-	lock    *os.File // of the spool, which is ours as long as it is open
 	started time.Time
-	wakeC   chan struct{} // tells the keeper that something is due
 	endC    chan struct{} // closed when the server is to end
 
 	serving sync.WaitGroup // of clients, and of seats
 	closing sync.WaitGroup // of pools whose runners are not needed any more
 
-	mu         sync.Mutex // guards what follows, and all entries, runners and leases
-	options    Options
-	journal    *journal.Journal
-	unsaved    [][]byte // what the journal could not take
-	compact    int64    // size at which the journal is rewritten
-	recovering bool
+	mu sync.Mutex // guards what follows, and all entries, runners and leases
+	store
 
-	seats      []*wire.Seat
-	nonce      string
-	last       uint64 // number of the last call
-	lastOrigin uint64
-	nowhere    *origin // of calls that will not run any more
-	broken     string  // what could not be read of the journal, a file; or ""
-	origins    map[string]*origin
-	entries    map[uint64]*entry
-	line       line
-	held       time.Time // nothing begins before it
-	runners    map[string]*runner
-	leases     map[*wire.Peer]*lessee
-	conns      map[*net.UnixConn]bool
-	peers      map[*wire.Peer]bool // clients that have asked something; true if all that they want is the end
-	asking     int                 // questions that wait for calls
-	blocked    int                 // callbacks that have asked one
-	bytes      int64               // of output in the spool
-	done       int                 // calls that have ended since the server began
-	failed     int                 // of these
+	line    line
+	held    time.Time // nothing begins before it
+	runners map[string]*runner
+	leases  map[*wire.Peer]*lessee
+	seats   []*wire.Seat
+	conns   map[*net.UnixConn]bool
+	peers   map[*wire.Peer]bool // clients that have asked something; true if all that they want is the end
+	met     bool                // a client has come: whoever started the server for something
+	asking  int                 // questions that wait for calls
+	blocked int                 // callbacks that have asked one
+	done    int                 // calls that have ended since the server began
+	failed  int                 // of these
 
-	closed     bool // takes no calls any more
-	terminated bool
-	leaving    bool      // the server ends, and the pool goes on with the next one
-	met        bool      // a client has come: whoever started the server for something
-	ended      bool      // endC is closed
-	left       bool      // nothing is served any more
-	idleSince  time.Time // zero if it is not idle
-	dropDue    time.Time // when the oldest result is too old; zero if there is none
-	joinedC    chan struct{}
+	why       reason    // it ends
+	left      bool      // nothing is served any more
+	idleSince time.Time // zero if it is not idle
+	dropDue   time.Time // when the oldest result is too old; zero if there is none
+	joinedC   chan struct{}
 }
+
+// reason is why a server ends.
+type reason int
+
+const (
+	lives      reason = iota
+	finished          // there is nothing to do, and nobody who wants something
+	handedOn          // it was told to: the next server goes on with everything
+	terminated        // nothing of the pool is to be left
+)
 
 // New claims the place of a pool, and brings back what an earlier server has left there. It starts
 // no process. Its errors: wire.ErrTaken if the pool has a server, and what the system says.
@@ -75,9 +66,8 @@ func New(config Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		config: config, spool: config.Place.Spool, seats: []*wire.Seat{seat}, started: time.Now(),
-		wakeC: make(chan struct{}, 1), endC: make(chan struct{}), joinedC: make(chan struct{}),
-		nowhere: &origin{}, origins: map[string]*origin{}, entries: map[uint64]*entry{}, runners: map[string]*runner{},
+		config: config, seats: []*wire.Seat{seat}, started: time.Now(), endC: make(chan struct{}), joinedC: make(chan struct{}),
+		store: newStore(config.Place), runners: map[string]*runner{},
 		leases: map[*wire.Peer]*lessee{}, conns: map[*net.UnixConn]bool{}, peers: map[*wire.Peer]bool{},
 	}
 	s.mu.Lock()
@@ -100,14 +90,14 @@ func New(config Config) (*Server, error) {
 func (s *Server) Reseat() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, err := os.Lstat(s.config.Place.Socket); err == nil || s.left {
-		return // it is there again, or not needed any more
+	if _, err := os.Lstat(s.place.Socket); err == nil || s.left || s.recovering {
+		return // it is there again, not needed any more, or in Run's hands
 	}
 	for _, seat := range s.seats {
 		_ = seat.Close() // what is left of it would be in our own way
 	}
 	s.seats = nil
-	seat, err := wire.Claim(s.config.Place)
+	seat, err := wire.Claim(s.place)
 	if err != nil {
 		return // the next client tries again
 	}
@@ -122,13 +112,11 @@ func (s *Server) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.leaving = true
 		s.stopRunners(pool.Terminate)
-		s.end()
+		s.end(handedOn)
 	})
 	defer stop()
 	s.begin()
-	s.serving.Go(func() { s.welcome(s.seats[0]) })
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
@@ -152,6 +140,9 @@ func (s *Server) begin() {
 		if e.state == wire.Calling {
 			s.conclude(e)
 		}
+	}
+	for _, seat := range s.seats {
+		s.serving.Go(func() { s.welcome(seat) })
 	}
 	s.dispatch()
 	s.consider()
@@ -216,8 +207,8 @@ func (s *Server) leave() error {
 	defer s.mu.Unlock()
 	s.left = true
 	err := s.journal.Close()
-	if s.terminated || !s.leaving && !s.keeps() {
-		err = errors.Join(err, os.RemoveAll(s.spool))
+	if s.why == terminated || s.why == finished && !s.keeps() {
+		err = errors.Join(err, os.RemoveAll(s.place.Spool))
 	}
 	err = errors.Join(err, s.lock.Close())
 	for _, seat := range s.seats {
@@ -240,20 +231,12 @@ func (s *Server) keeps() bool {
 	return false
 }
 
-// end lets Run end.
-func (s *Server) end() {
-	if !s.ended {
-		s.ended = true
+// end lets Run end. What is to be terminated is so also if it ends already.
+func (s *Server) end(why reason) {
+	if s.why == lives {
 		close(s.endC)
 	}
-}
-
-// wake lets the keeper look what is due.
-func (s *Server) wake() {
-	select {
-	case s.wakeC <- struct{}{}:
-	default:
-	}
+	s.why = max(s.why, why)
 }
 
 // enter puts a call in the line.
@@ -265,7 +248,7 @@ func (s *Server) enter(e *entry) {
 
 // dispatch gives free slots to those who wait.
 func (s *Server) dispatch() {
-	if s.ended || s.terminated || s.leaving || s.recovering {
+	if s.why != lives || s.recovering {
 		return
 	}
 	if wait := time.Until(s.held); wait > 0 {
@@ -312,11 +295,11 @@ func (s *Server) conclude(e *entry) {
 	e.state = wire.Calling
 	s.write(s.ending(e))
 	e.news()
-	if s.leaving || s.recovering {
+	if s.why == handedOn || s.recovering {
 		return // the next server does the rest, or begin
 	}
 	command := e.callback()
-	if command == "" || s.terminated {
+	if command == "" || s.why == terminated {
 		s.finished(e)
 		return
 	}
@@ -351,13 +334,6 @@ func (s *Server) finished(e *entry) {
 	s.consider()
 }
 
-// forget drops a result.
-func (s *Server) forget(e *entry) {
-	delete(s.entries, e.n)
-	s.write(encode(kindForgotten, numbered{e.n}))
-	s.erase(e)
-}
-
 // lost is for a call that ran when the server before was killed.
 func (s *Server) lost(e *entry) {
 	if e.begun <= e.call.Retries {
@@ -390,14 +366,14 @@ func (s *Server) giveUp(e *entry) {
 
 // consider looks whether the pool is done, or idle.
 func (s *Server) consider() {
-	if s.ended || s.recovering {
+	if s.why != lives || s.recovering {
 		return
 	}
 	busy := s.line.busy > 0 || s.line.length() > 0 || s.calling() > 0
 	if s.closed && !busy {
 		s.joined()
 		if s.met && s.clients() == 0 {
-			s.end()
+			s.end(finished)
 			return
 		}
 	}
@@ -455,12 +431,12 @@ func (s *Server) find(id string) (*entry, error) {
 	if err != nil {
 		return nil, &wire.Fault{Code: wire.FaultUnknown, Text: err.Error()}
 	}
-	if e := s.entries[n]; e != nil && nonce == s.nonce && name == s.config.Place.Name {
+	if e := s.entries[n]; e != nil && nonce == s.nonce && name == s.place.Name {
 		return e, nil
 	}
-	text := fmt.Sprintf("pool %q has no call %s", s.config.Place.Name, id)
+	text := fmt.Sprintf("pool %q has no call %s", s.place.Name, id)
 	switch {
-	case name != s.config.Place.Name:
+	case name != s.place.Name:
 		text += fmt.Sprintf(": it belongs to pool %q", name)
 	case nonce != s.nonce:
 		text += ": it was handed to a pool of this name that has ended, and what was not fetched went with it"

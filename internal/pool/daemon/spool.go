@@ -33,7 +33,7 @@ func (s *Server) keepOutput(e *entry, stream ipc.Stream, data []byte) (err error
 		return nil
 	}
 	if err = s.takeRoom(int64(len(data))); err == nil {
-		err = e.append(s.spool, stream, data)
+		err = e.append(s.place.Spool, stream, data)
 		if err != nil {
 			err = fmt.Errorf("its output could not be kept in the spool (GPOOL_SPOOL chooses where that is): %w", err)
 			s.mu.Lock()
@@ -85,7 +85,7 @@ func (s *Server) takeRoom(n int64) error {
 }
 
 // makeRoom drops results that nobody waits for.
-func (s *Server) makeRoom(n int64) {
+func (s *store) makeRoom(n int64) {
 	var kept []*entry
 	for _, e := range s.entries {
 		if !e.wanted() && e.ended() && e.runner == nil && e.kept[0]+e.kept[1] > 0 {
@@ -132,7 +132,7 @@ func (s *Server) keepValue(e *entry, p *pool.Result) error {
 }
 
 // close ends the writing of a call's files.
-func (s *Server) close(e *entry) {
+func (s *store) close(e *entry) {
 	for i, file := range e.files {
 		if file != nil {
 			if err := file.Close(); err != nil && e.failure == nil {
@@ -144,11 +144,11 @@ func (s *Server) close(e *entry) {
 }
 
 // erase gives the room of a result back.
-func (s *Server) erase(e *entry) {
+func (s *store) erase(e *entry) {
 	s.close(e)
 	for i, stream := range []ipc.Stream{ipc.Stdout, ipc.Stderr} {
 		if e.made[i] {
-			_ = os.Remove(e.path(s.spool, stream)) // else sweepFiles does it
+			_ = os.Remove(e.path(s.place.Spool, stream)) // else sweepFiles does it
 		}
 		s.bytes -= e.kept[i]
 		e.kept[i], e.made[i] = 0, false
@@ -156,9 +156,9 @@ func (s *Server) erase(e *entry) {
 }
 
 // measure finds what a call has printed that ran when its server was killed.
-func (s *Server) measure(e *entry) {
+func (s *store) measure(e *entry) {
 	for i, stream := range []ipc.Stream{ipc.Stdout, ipc.Stderr} {
-		if info, err := os.Stat(e.path(s.spool, stream)); err == nil {
+		if info, err := os.Stat(e.path(s.place.Spool, stream)); err == nil {
 			e.made[i], e.kept[i] = true, info.Size()
 			s.bytes += info.Size()
 		}
