@@ -78,7 +78,7 @@ func TestScript(t *testing.T) {
 			env.Defer(func() { endPoolsIn(env.WorkDir) })
 			return workers.setup(env)
 		},
-		Condition:           workers.condition,
+		Condition: workers.condition,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits":     exits,
 			"usage":     usage,
