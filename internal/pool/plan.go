@@ -229,9 +229,15 @@ func (j *jobPlan) push(calls []Call, now time.Time) (failed []Call) {
 
 // wait puts calls at the end of the queue.
 func (j *jobPlan) wait(calls []Call, now time.Time) {
-	if len(calls) > 0 {
-		j.waiting = append(j.waiting, segment{calls: calls, attempt: 1, since: now})
-		j.waits += len(calls)
+	for len(calls) > 0 {
+		tried := calls[0].Tried
+		n := 1
+		for n < len(calls) && calls[n].Tried == tried {
+			n++
+		}
+		j.waiting = append(j.waiting, segment{calls: calls[:n:n], attempt: 1 + tried, since: now})
+		j.waits += n
+		calls = calls[n:]
 	}
 }
 

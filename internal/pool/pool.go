@@ -101,6 +101,7 @@ type Call struct {
 	Err     error   // set by the source: the call fails with it and is not run; see ErrSkip
 	Limits  *Limits // nil is those of the job
 	Retry   *Retry  // nil is that of the job
+	Tried   int     // attempts that were made before the pool was given it; they count
 }
 
 // BatchBytes is how many bytes of payload a source should hand out at once: of calls that

@@ -193,7 +193,8 @@ func (r *runner) call(e *entry) pool.Call {
 	if t := e.call.Timeout; t > 0 {
 		c.Limits = &pool.Limits{Soft: t, Hard: t + r.server.options.Grace}
 	}
-	if n := e.call.Retries - e.begun; n > 0 {
+	c.Tried = e.begun
+	if n := e.call.Retries; n > 0 {
 		c.Retry = &pool.Retry{Max: n, MinWait: e.call.MinWait, MaxWait: e.call.MaxWait, If: r.server.retryIf(e)}
 	}
 	return c
@@ -275,9 +276,6 @@ func (r *runner) ended(e *entry, result *wire.Result) {
 		return
 	}
 	s.line.free(1)
-	if result.Attempt > 0 {
-		result.Attempt = e.begun // those of a server before this one count, too
-	}
 	switch {
 	case e.state == wire.Done || s.why == handedOn && (result.Outcome == wire.Cancelled || result.Outcome == wire.NotStarted):
 		s.close(e) // terminated, or left to the next server

@@ -61,7 +61,7 @@ func TestAPoolComesBackAfterACrash(t *testing.T) {
 	place := newPlace(t)
 	h := begin(t, place, func(o *Options) { o.Slots = 1 })
 	c := h.dial()
-	again := script("echo attempt >> log; sleep 0.2; echo done")
+	again := script("sleep 0.2; echo done $GPOOL_ATTEMPT")
 	again.Retries, again.Dir = 1, t.TempDir()
 	ids := submit(t, c, script("echo kept"), again)
 	result(t, c, ids[0])
@@ -77,7 +77,7 @@ func TestAPoolComesBackAfterACrash(t *testing.T) {
 	if _, out := result(t, c, ids[0]); out != "kept\n" {
 		t.Errorf("the first result is %q", out)
 	}
-	if i, out := result(t, c, ids[1]); out != "done\n" || i.Result.Code() != 0 {
+	if i, out := result(t, c, ids[1]); out != "done 2\n" || i.Result.Attempt != 2 || i.Result.Code() != 0 {
 		t.Errorf("the second result is %q, %+v", out, i)
 	}
 	if _, out := result(t, c, more[0]); out != "waits\n" {
