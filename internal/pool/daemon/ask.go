@@ -75,11 +75,10 @@ func (s *Server) part(p *wire.Peer) {
 	defer s.mu.Unlock()
 	delete(s.peers, p)
 	s.leftBy(p)
-	for _, e := range s.entries {
-		if e.peer == p {
-			s.abandon(e)
-		}
+	for _, e := range s.attached[p] {
+		s.abandon(e)
 	}
+	delete(s.attached, p)
 	s.dispatch()
 	s.consider()
 }
@@ -93,16 +92,21 @@ func (s *Server) onlyEnd(p *wire.Peer) {
 
 // abandon gives up a call whose client is gone.
 func (s *Server) abandon(e *entry) {
-	if e.state == wire.Done {
+	switch {
+	case s.entries[e.n] != e: // its result was fetched
+	case e.state == wire.Done:
 		s.forget(e)
-		return
+	default:
+		s.giveUp(e)
 	}
-	s.giveUp(e)
 }
 
 func (s *Server) closedFault() error {
-	if s.why == terminated {
+	switch s.why {
+	case terminated:
 		return &wire.Fault{Code: wire.FaultEnded, Text: fmt.Sprintf("pool %q was terminated", s.place.Name)}
+	case finished, handedOn:
+		return s.endedFault()
 	}
 	return &wire.Fault{Code: wire.FaultClosed, Text: fmt.Sprintf("pool %q is closed, and takes no more calls; gpool pool join waits until it has ended, and then another one can be started", s.place.Name)}
 }
@@ -138,9 +142,12 @@ func (s *Server) submit(_ context.Context, p *wire.Peer, q wire.Submission) (a w
 	}
 	for _, e := range list {
 		s.last = e.n
-		s.entries[e.n] = e
+		s.add(e)
 		s.enter(e)
 		a.IDs = append(a.IDs, s.id(e))
+	}
+	if q.Attached {
+		s.attached[p] = append(s.attached[p], list...)
 	}
 	s.compactIfLong()
 	s.dispatch()
@@ -317,7 +324,7 @@ func (s *Server) take(_ context.Context, _ *wire.Peer, q wire.Lookup) (n wire.No
 	case e.state == wire.Done && !e.call.Keep:
 		s.forget(e)
 	case !e.taken:
-		e.taken = true // its callback still reads it, or it is to be kept
+		s.settle(e, &e.taken) // its callback still reads it, or it is to be kept
 		s.write(encode(kindTaken, numbered{e.n}))
 	}
 	s.consider()

@@ -148,7 +148,7 @@ const idsAfterDamage = 1_000_000
 func (s *Server) recover(r *recovery) {
 	for _, n := range slices.Sorted(maps.Keys(r.entries)) {
 		e := r.entries[n]
-		s.entries[n] = e
+		s.add(e)
 		e.context = s.intern(e.context.Context)
 		e.context.uses++
 		e.made = [2]bool{e.kept[0] > 0, e.kept[1] > 0}

@@ -25,18 +25,19 @@ type Server struct {
 	mu sync.Mutex // guards what follows, and all entries, runners and leases
 	store
 
-	line    line
-	held    time.Time // nothing begins before it
-	runners map[string]*runner
-	leases  map[*wire.Peer]*lessee
-	seats   []*wire.Seat
-	conns   map[*net.UnixConn]bool
-	peers   map[*wire.Peer]bool // clients that have asked something; true if all that they want is the end
-	met     bool                // a client has come: whoever started the server for something
-	asking  int                 // questions that wait for calls
-	blocked int                 // callbacks that have asked one
-	done    int                 // calls that have ended since the server began
-	failed  int                 // of these
+	line     line
+	held     time.Time // nothing begins before it
+	runners  map[string]*runner
+	leases   map[*wire.Peer]*lessee
+	attached map[*wire.Peer][]*entry // calls that end with their client
+	seats    []*wire.Seat
+	conns    map[*net.UnixConn]bool
+	peers    map[*wire.Peer]bool // clients that have asked something; true if all that they want is the end
+	met      bool                // a client has come: whoever started the server for something
+	asking   int                 // questions that wait for calls
+	blocked  int                 // callbacks that have asked one
+	done     int                 // calls that have ended since the server began
+	failed   int                 // of these
 
 	why       reason    // it ends
 	left      bool      // nothing is served any more
@@ -68,7 +69,7 @@ func New(config Config) (*Server, error) {
 	s := &Server{
 		config: config, seats: []*wire.Seat{seat}, started: time.Now(), endC: make(chan struct{}), joinedC: make(chan struct{}),
 		store: newStore(config.Place), runners: map[string]*runner{},
-		leases: map[*wire.Peer]*lessee{}, conns: map[*net.UnixConn]bool{}, peers: map[*wire.Peer]bool{},
+		leases: map[*wire.Peer]*lessee{}, attached: map[*wire.Peer][]*entry{}, conns: map[*net.UnixConn]bool{}, peers: map[*wire.Peer]bool{},
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -310,7 +311,10 @@ func (s *Server) conclude(e *entry) {
 
 // calledBack books the end of a callback, with what went wrong.
 func (s *Server) calledBack(e *entry, problem string) {
-	e.result.Callback, e.told = problem, problem == ""
+	e.result.Callback = problem
+	if problem == "" {
+		s.settle(e, &e.told)
+	}
 	s.finished(e)
 }
 
@@ -378,7 +382,7 @@ func (s *Server) consider() {
 		}
 	}
 	// A closed pool that is done waits for its clients; an open one for results to be fetched.
-	idle := !busy && (s.closed || len(s.conns) == 0 && !s.waitsToBeFetched())
+	idle := !busy && (s.closed || len(s.conns) == 0 && s.wanted == 0)
 	switch {
 	case !idle:
 		s.idleSince = time.Time{}
@@ -406,15 +410,6 @@ func (s *Server) joined() {
 	default:
 		close(s.joinedC)
 	}
-}
-
-func (s *Server) waitsToBeFetched() bool {
-	for _, e := range s.entries {
-		if e.wanted() {
-			return true
-		}
-	}
-	return false
 }
 
 // calling counts callbacks.

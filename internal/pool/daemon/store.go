@@ -35,6 +35,7 @@ type store struct {
 	lastOrigin uint64
 	nowhere    *origin // of calls that will not run any more
 	bytes      int64   // of output in the spool
+	wanted     int     // entries whose result somebody may still fetch
 }
 
 func newStore(place wire.Place) store {
@@ -231,8 +232,25 @@ func (s *store) compactIfLong() {
 	}
 }
 
+// add takes a call up.
+func (s *store) add(e *entry) {
+	s.entries[e.n] = e
+	if e.wanted() {
+		s.wanted++
+	}
+}
+
+// settle sets one of the fields that say that nobody waits for a result any more.
+func (s *store) settle(e *entry, field *bool) {
+	if s.entries[e.n] == e && e.wanted() {
+		s.wanted--
+	}
+	*field = true
+}
+
 // forget drops a result.
 func (s *store) forget(e *entry) {
+	s.settle(e, new(bool))
 	delete(s.entries, e.n)
 	s.write(encode(kindForgotten, numbered{e.n}))
 	s.erase(e)
