@@ -119,13 +119,21 @@ func (o *options) checkCall(cmd *cobra.Command, args []string) error {
 	if !o.tasks && o.shellLine == "" && len(args) == 0 {
 		return errors.New("there is no command to run: name it, or give a shell command line with -c")
 	}
-	if _, groups, err := input.SplitArgs(args); (groups != nil || err != nil) && cmd.ArgsLenAtDash() != 0 {
-		return errors.New("::: begins the items of many calls, and this is one: use map; or write -- before COMMAND if it is a word of it")
+	if err := checkSeparators(cmd, args); err != nil {
+		return err
 	}
 	if err := o.checkPool(cmd.Flags().Changed); err != nil {
 		return err
 	}
 	return o.checkArgs(cmd.Flags().Changed("args"))
+}
+
+// checkSeparators takes the separators of items for a mistake, where there is one call.
+func checkSeparators(cmd *cobra.Command, args []string) error {
+	if _, groups, err := input.SplitArgs(args); (groups != nil || err != nil) && cmd.ArgsLenAtDash() != 0 {
+		return errors.New("::: begins the items of many calls, and this is one: use map; or write -- before COMMAND if it is a word of it")
+	}
+	return nil
 }
 
 // checkArgs finds what is wrong with the arguments of a task.

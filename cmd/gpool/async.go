@@ -86,6 +86,9 @@ func (a *async) command() *cobra.Command {
 		Long:    asyncHelp,
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, words []string) error {
+			if err := checkSeparators(cmd, words); err != nil {
+				return err
+			}
 			if err := a.check(cmd.Flags().Changed, words); err != nil {
 				return err
 			}
@@ -265,14 +268,31 @@ func newBuilder(environ []string, chdir string) (*builder, error) {
 // ownEnv is an environment without what tells of the call that we run in, if we do: a call that is
 // handed in from there is another one.
 func ownEnv(environ []string) []string {
-	return slices.DeleteFunc(slices.Clone(environ), func(pair string) bool {
+	own := slices.DeleteFunc(slices.Clone(environ), func(pair string) bool {
 		key, _, _ := strings.Cut(pair, "=")
-		switch key {
-		case "GPOOL_ID", "GPOOL_SEQ", "GPOOL_SLOT", "GPOOL_ATTEMPT", "PARALLEL_SEQ", "PARALLEL_JOBSLOT":
-			return true
-		}
-		return false
+		return slices.Contains(callVariables, key)
 	})
+	for i, pair := range own {
+		if flags, ok := strings.CutPrefix(pair, makeFlags+"="); ok {
+			own[i] = makeFlags + "=" + withoutJobserver(flags)
+		}
+	}
+	return own
+}
+
+// callVariables are those of a call, and of its callback.
+var callVariables = []string{
+	idVariable, "GPOOL_SEQ", "GPOOL_SLOT", "GPOOL_ATTEMPT", "PARALLEL_SEQ", "PARALLEL_JOBSLOT", "GPOOL_STDOUT", "GPOOL_STDERR",
+	"GPOOL_EXIT", "GPOOL_STATUS", "GPOOL_ERROR", "GPOOL_NAME", "GPOOL_START", "GPOOL_END",
+}
+
+// withoutJobserver takes make's jobserver out of MAKEFLAGS: its descriptors do not reach a pool in the
+// background, which may outlive that make.
+func withoutJobserver(flags string) string {
+	words := slices.DeleteFunc(strings.Fields(flags), func(word string) bool {
+		return strings.HasPrefix(word, "--jobserver") || strings.HasPrefix(word, "-j")
+	})
+	return strings.Join(words, " ")
 }
 
 // build makes a call of what was asked for, or says what is wrong with it.

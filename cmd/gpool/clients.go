@@ -248,7 +248,7 @@ type endedError struct {
 }
 
 func (e *endedError) Error() string {
-	return fmt.Sprintf("the pool of %s has ended, and what was not fetched went with it", e.id)
+	return fmt.Sprintf("the pool of %s does not run, and has left nothing: its results were fetched or thrown away, or it belongs to another XDG_RUNTIME_DIR", e.id)
 }
 func (e *endedError) Unwrap() error { return e.error }
 

@@ -128,7 +128,7 @@ func TestIDsNameTheirPool(t *testing.T) {
 }
 
 func TestWhatHasEndedIsSaidSo(t *testing.T) {
-	if got := explainOf("22222-1", &noPoolError{"default"}).Error(); !strings.Contains(got, "the pool of 22222-1 has ended") {
+	if got := explainOf("22222-1", &noPoolError{"default"}).Error(); !strings.Contains(got, "the pool of 22222-1 does not run") {
 		t.Errorf("got %q", got)
 	}
 	other := &wire.Fault{Code: wire.FaultUnknown, Text: "unknown"}
@@ -283,7 +283,7 @@ x-2  failed   0s    2     n
 func TestStatusForProgramsHasAllKeys(t *testing.T) {
 	b, err := json.Marshal(newStatusObject(&wire.Status{Workers: []wire.Worker{{Slot: 1}}}, true))
 	want := `{"pool":"","pid":0,"version":"","started":0,"slots":0,"closed":false,"waiting":0,"running":0,"callbacks":0,"done":0,"failed":0,"kept":0,` +
-		`"spool":"","spool_bytes":0,"spool_limit":0,"workers":[{"slot":1,"state":"","pid":0,"age":0,"calls_done":0,"memory":0}],"leased":[],"calls":[]}`
+		`"spool":"","spool_bytes":0,"spool_limit":0,"workers":[{"slot":1,"state":"","pid":0,"age":0,"calls_done":0,"memory":0}],"leased":[],"leasing":[],"calls":[]}`
 	if err != nil || string(b) != want {
 		t.Errorf("got %s, error %v", b, err)
 	}

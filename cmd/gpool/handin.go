@@ -146,7 +146,7 @@ func (h *handing) verdict() error {
 	if h.bad == 0 {
 		return nil
 	}
-	return &exitError{exitUsage, fmt.Errorf("%d of %s were not handed in", h.bad, count(h.lines, "line"))}
+	return &exitError{exitUsage, fmt.Errorf("%s of %d could not be handed in", count(h.bad, "line"), h.lines)}
 }
 
 // parseLine reads the object of a line. What it does not say is as in defaults.

@@ -127,7 +127,7 @@ func (c *clients) withPool(do func(*clients, *link) error) error {
 	return do(c, l)
 }
 
-// closePool asks once: a pool that is killed meanwhile has the answer in its journal, or not.
+// closePool closes the pool. One that has ended is closed.
 func closePool(c *clients, l *link) error {
 	_, err := ask(context.Background(), l, wire.Close, wire.Nothing{})
 	return c.unlessGone("close", l, err)
@@ -135,7 +135,7 @@ func closePool(c *clients, l *link) error {
 
 // joinPool waits for the end of the connection: then the server has ended, too.
 func joinPool(_ *clients, l *link) error {
-	_, err := ask(context.Background(), l, wire.Join, wire.Nothing{})
+	_, err := ask(context.Background(), l, wire.Join, wire.Joining{Within: os.Getenv(idVariable)})
 	if faultOf(err) == wire.FaultOpen {
 		return &exitError{exitFailed, fmt.Errorf("the pool %q still takes calls: gpool pool close first", l.place.Name)}
 	}
@@ -147,7 +147,7 @@ func joinPool(_ *clients, l *link) error {
 }
 
 func terminatePool(c *clients, l *link) error {
-	_, err := askOnce(context.Background(), l, wire.Terminate, wire.Nothing{})
+	_, err := ask(context.Background(), l, wire.Terminate, wire.Nothing{})
 	if err := c.unlessGone("terminate", l, err); err != nil {
 		return err
 	}
@@ -155,10 +155,19 @@ func terminatePool(c *clients, l *link) error {
 	return nil
 }
 
-// wait waits until the connection has ended, and so its server.
+// wait waits until the connection has ended, and so its server. One that was about to end when we
+// came has removed its socket already, and its lock soon after; what a server that was killed has
+// left there is not waited for.
 func (l *link) wait() {
 	if l.client != nil {
 		<-l.client.Done()
+		return
+	}
+	for range 50 {
+		if _, err := os.Lstat(l.place.Lock); err != nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 
@@ -196,6 +205,9 @@ workers that are too many leave when theirs have.`,
 			return c.run(func() error {
 				return c.withPool(func(_ *clients, l *link) error {
 					_, err := ask(context.Background(), l, wire.Resize, wire.Size{N: size})
+					if _, none := errors.AsType[*noPoolError](err); none {
+						err = &exitError{exitFailed, fmt.Errorf("%w: gpool pool start -j%d starts it", err, size)}
+					}
 					return err
 				})
 			})

@@ -257,6 +257,9 @@ func remarks(i *wire.Info) (list []string) {
 	if plain := r.Outcome == wire.Failed && r.Exit > 0 && r.Signal == 0; r.Outcome != wire.Succeeded && !plain {
 		list = append(list, verdictOf(r))
 	}
+	if r.Outcome == wire.Succeeded && r.Attempt > 1 {
+		list = append(list, fmt.Sprintf("flaky: it succeeded at attempt %d", r.Attempt))
+	}
 	if r.Leaked {
 		list = append(list, "processes that it left behind still held its output open; what they print later is lost")
 	}
@@ -328,6 +331,7 @@ type callObject struct {
 	Status    string   `json:"status,omitempty"` // once it has ended
 	Exit      *int     `json:"exit"`             // null if no command has ended
 	Signal    *int     `json:"signal"`
+	Code      *int     `json:"code,omitempty"` // the exit code of get
 	Error     string   `json:"error,omitempty"`
 	Attempt   int      `json:"attempt"`
 	Slot      int      `json:"slot"`
@@ -347,6 +351,10 @@ func newCallObject(i *wire.Info) callObject {
 		ID: i.ID, Name: i.Name, Command: i.Text, State: string(i.State), Status: string(r.Outcome), Error: r.Error, Attempt: r.Attempt,
 		Slot: r.Slot, WorkerPid: r.Pid, Accepted: unixSeconds(i.Accepted), User: r.User.Seconds(), System: r.System.Seconds(),
 		MaxRSS: r.MaxRSS, Callback: r.Callback,
+	}
+	if r.Outcome != "" {
+		code := r.Code()
+		o.Code = &code
 	}
 	if r.Outcome != "" && r.Exit >= 0 {
 		o.Exit, o.Signal = &r.Exit, &r.Signal

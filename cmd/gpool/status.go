@@ -115,6 +115,9 @@ func printStatus(w io.Writer, s *wire.Status, names map[string]string, now time.
 	for _, who := range s.Leased {
 		fmt.Fprintf(w, "leased: %s\n", brief(who))
 	}
+	for _, who := range s.Leasing {
+		fmt.Fprintf(w, "waits for a slot: %s\n", brief(who))
+	}
 	if len(s.Calls) > 0 {
 		printCalls(w, s.Calls, now)
 	}
@@ -182,7 +185,7 @@ func age(d time.Duration) string {
 // size is a number of bytes for people.
 func size(n int64) string {
 	if n < 1024 {
-		return strconv.FormatInt(n, 10)
+		return strconv.FormatInt(n, 10) + "B"
 	}
 	value, unit := float64(n), -1
 	for value >= 1024 {
@@ -211,6 +214,7 @@ type statusObject struct {
 	SpoolLimit int64          `json:"spool_limit"`
 	Workers    []workerObject `json:"workers"`
 	Leased     []string       `json:"leased"`
+	Leasing    []string       `json:"leasing"` // runs that wait for a slot
 	Calls      []callObject   `json:"calls,omitzero"` // with --calls
 }
 
@@ -231,7 +235,7 @@ func newStatusObject(s *wire.Status, calls bool) statusObject {
 	o := statusObject{
 		Pool: s.Pool, Pid: s.Pid, Version: s.Version, Started: unixSeconds(s.Started), Slots: s.Slots, Closed: s.Closed,
 		Waiting: s.Waiting, Running: s.Running, Callbacks: s.Calling, Done: s.Done, Failed: s.Failed, Kept: s.Kept,
-		Spool: s.Spool, Broken: s.Broken, SpoolBytes: s.Bytes, SpoolLimit: s.Limit, Workers: []workerObject{}, Leased: append([]string{}, s.Leased...),
+		Spool: s.Spool, Broken: s.Broken, SpoolBytes: s.Bytes, SpoolLimit: s.Limit, Workers: []workerObject{}, Leased: append([]string{}, s.Leased...), Leasing: append([]string{}, s.Leasing...),
 	}
 	for i := range s.Workers {
 		w := &s.Workers[i]

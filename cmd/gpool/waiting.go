@@ -26,8 +26,8 @@ calls of the pool have. It names those that have not succeeded on stderr. Their
 results stay, for gpool get. The calls go on if it is interrupted.
 
 EXIT STATUS
-  0      all of them have succeeded, or there were none
-  1      at least one has not
+  0      all of them have succeeded, or there were none; --any: one has ended
+  1      at least one has not; --any: there is none, but those that were fetched
   124    they have not all ended within --timeout
   125    gpool cannot say: an ID is unknown, or its pool has ended
   128+N  stopped by signal N; 2 bad usage`
@@ -46,7 +46,7 @@ func newWait(io stdio) *cobra.Command {
 	f := cmd.Flags()
 	f.SortFlags = false
 	w.patience.define(f)
-	f.BoolVar(&w.any, "any", false, "wait for the first one that ends, and print its ID; the exit code is 0 or 1 by its result")
+	f.BoolVar(&w.any, "any", false, "wait for the first one that ends, and print its ID; exit code 1 if there is none")
 	w.clients.definePool(f)
 	return cmd
 }
@@ -57,10 +57,14 @@ func (w *wait) run(ids []string) error {
 		return err
 	}
 	all, err := w.await(groups)
-	if _, none := errors.AsType[*noPoolError](err); none && len(ids) == 0 && !w.any {
-		return nil // all that the pool has is nothing
-	}
+	_, none := errors.AsType[*noPoolError](err)
 	switch {
+	case none && len(ids) == 0: // all that the pool has is nothing
+		fmt.Fprintf(w.clients.io.err, "gpool wait: %v\n", err)
+		if w.any {
+			return &exitError{code: exitFailed}
+		}
+		return nil
 	case err != nil && len(ids) > 0:
 		return explainOf(ids[0], err)
 	case err != nil:
@@ -128,6 +132,8 @@ func (w *wait) await(groups []*group) (sum wire.Awaited, err error) {
 		sum.Failed += a.Failed
 		sum.Pending += a.Pending
 		sum.Failures = append(sum.Failures, a.Failures...)
+		sum.Remarks = append(sum.Remarks, a.Remarks...)
+		sum.Open = append(sum.Open, a.Open...)
 		if w.any && a.First.ID != "" {
 			sum.First = a.First
 			return sum, nil
@@ -138,20 +144,16 @@ func (w *wait) await(groups []*group) (sum wire.Awaited, err error) {
 
 // first prints which call has ended first.
 func (w *wait) first(all *wire.Awaited) error {
-	if all.First.ID == "" && all.Pending == 0 {
-		return errors.New("there are no calls to wait for")
-	}
-	if all.First.ID == "" {
-		return w.late(all.Pending)
+	switch {
+	case all.First.ID == "" && all.Pending == 0:
+		return &exitError{code: exitFailed} // there is none
+	case all.First.ID == "":
+		return w.late(all)
 	}
 	if _, err := fmt.Fprintln(w.clients.io.out, all.First.ID); err != nil {
 		return outputError(err)
 	}
-	if all.First.Result.Outcome == wire.Succeeded {
-		return nil
-	}
-	w.name(&all.First)
-	return &exitError{code: exitFailed}
+	return nil
 }
 
 // failuresNamed is how many failures are named.
@@ -163,12 +165,15 @@ func (w *wait) verdict(all *wire.Awaited) error {
 	for i := range named {
 		w.name(&all.Failures[i])
 	}
+	for i := range min(len(all.Remarks), failuresNamed) {
+		w.name(&all.Remarks[i])
+	}
 	if more := all.Failed - named; more > 0 {
 		fmt.Fprintf(w.clients.io.err, "gpool wait: %s more failed\n", count(int64(more), "call"))
 	}
 	switch {
 	case all.Pending > 0:
-		return w.late(all.Pending)
+		return w.late(all)
 	case all.Failed > 0:
 		return &exitError{code: exitFailed}
 	}
@@ -176,15 +181,27 @@ func (w *wait) verdict(all *wire.Awaited) error {
 }
 
 func (w *wait) name(i *wire.Info) {
-	fmt.Fprintf(w.clients.io.err, "gpool wait: %s: %s\n", title(i), verdictOf(&i.Result))
+	if i.Result.Outcome != wire.Succeeded {
+		fmt.Fprintf(w.clients.io.err, "gpool wait: %s: %s\n", title(i), verdictOf(&i.Result))
+	}
+	if i.Result.Callback != "" {
+		fmt.Fprintf(w.clients.io.err, "gpool wait: %s: its callback: %s\n", title(i), printable(i.Result.Callback))
+	}
 }
 
-func (w *wait) late(pending int) error {
+func (w *wait) late(all *wire.Awaited) error {
 	have := "have"
-	if pending == 1 {
+	if all.Pending == 1 {
 		have = "has"
 	}
-	return &exitError{exitLate, fmt.Errorf("%s %s not ended within %v", count(int64(pending), "call"), have, w.patience.most)}
+	var open []string
+	for i := range all.Open {
+		open = append(open, title(&all.Open[i]))
+	}
+	if all.Pending > len(open) {
+		open = append(open, "...")
+	}
+	return &exitError{exitLate, fmt.Errorf("%s %s not ended within %v: %s", count(int64(all.Pending), "call"), have, w.patience.most, strings.Join(open, ", "))}
 }
 
 func newReady(io stdio) *cobra.Command {

@@ -15,7 +15,7 @@ import (
 // its connection.
 
 func (s *Server) mux() *wire.Mux {
-	m := &wire.Mux{}
+	m := &wire.Mux{Came: s.came, Gone: s.gone}
 	handle(s, m, wire.Submit, s.submit)
 	handle(s, m, wire.Await, s.await)
 	handle(s, m, wire.Look, s.look)
@@ -32,10 +32,10 @@ func (s *Server) mux() *wire.Mux {
 	return m
 }
 
-// handle answers a method, and knows the client from its first question on.
+// handle answers a method.
 func handle[Q, A any](s *Server, m *wire.Mux, method wire.Method[Q, A], f func(context.Context, *wire.Peer, Q) (A, error)) {
 	wire.Handle(m, method, func(ctx context.Context, p *wire.Peer, q Q) (A, error) {
-		if err := s.meet(p, string(method)); err != nil {
+		if err := s.refusal(string(method)); err != nil {
 			var none A
 			return none, err
 		}
@@ -47,9 +47,9 @@ func handle[Q, A any](s *Server, m *wire.Mux, method wire.Method[Q, A], f func(c
 	})
 }
 
-// meet registers a client. When the server ends it answers questions about calls a bit longer, and
-// no others: those are for the next one.
-func (s *Server) meet(p *wire.Peer, method string) error {
+// refusal is why a question is not answered any more. When the server ends it answers those about
+// calls a bit longer, and no others: these are for the next one.
+func (s *Server) refusal(method string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -58,19 +58,23 @@ func (s *Server) meet(p *wire.Peer, method string) error {
 	case s.why != lives && (method == string(wire.Submit) || method == string(wire.Lease) || method == string(wire.Tell) || method == string(wire.Resize)):
 		return s.endedFault()
 	}
-	if _, known := s.peers[p]; !known {
-		s.peers[p] = false
-		context.AfterFunc(p.Context(), func() { s.part(p) })
-	}
 	return nil
+}
+
+// came takes up a client that has said hello.
+func (s *Server) came(p *wire.Peer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.peers[p], s.met = false, true
+	s.consider()
 }
 
 func (s *Server) endedFault() error {
 	return &wire.Fault{Code: wire.FaultEnded, Text: fmt.Sprintf("the server of pool %q has ended", s.place.Name)}
 }
 
-// part takes back what a client had that is gone.
-func (s *Server) part(p *wire.Peer) {
+// gone takes back what a client had.
+func (s *Server) gone(p *wire.Peer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.peers, p)
@@ -173,25 +177,34 @@ func check(c *wire.Call) error {
 func (s *Server) waits(within string) (end func()) {
 	s.asking++
 	e, err := s.find(within)
-	blocked := err == nil && e.state == wire.Calling
-	if blocked {
-		s.blocked++
-		s.resizeCallbacks()
+	if err != nil || e.state != wire.Calling {
+		e = nil
 	}
+	s.block(e, 1)
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.asking--
-		if blocked {
-			s.blocked--
-			s.resizeCallbacks()
-		}
+		s.block(e, -1)
+	}
+}
+
+// block counts the questions of a callback, nil for none.
+func (s *Server) block(e *entry, n int) {
+	if e == nil {
+		return
+	}
+	was := e.asking > 0
+	e.asking += n
+	if is := e.asking > 0; is != was {
+		s.blocked += n
+		s.resizeCallbacks()
 	}
 }
 
 func (s *Server) await(ctx context.Context, _ *wire.Peer, q wire.Awaiting) (a wire.Awaited, err error) {
 	s.mu.Lock()
-	list, err := s.named(q.IDs, q.Within)
+	list, err := s.named(&q)
 	if err != nil {
 		s.mu.Unlock()
 		return a, err
@@ -244,34 +257,53 @@ func (s *Server) tally(a *wire.Awaited, e *entry) {
 	switch {
 	case e.state != wire.Done:
 		a.Pending++
+		if len(a.Open) < wire.OpenMost {
+			a.Open = append(a.Open, s.info(e))
+		}
 		return
 	case e.result.Outcome != wire.Succeeded:
 		a.Failed++
 		if len(a.Failures) < wire.FailuresMost {
 			a.Failures = append(a.Failures, s.info(e))
 		}
+	case e.result.Callback != "" && len(a.Remarks) < wire.FailuresMost:
+		a.Remarks = append(a.Remarks, s.info(e))
 	}
 	a.Done++
 }
 
-// named finds calls by their ids, or all but that within which they are asked for.
-func (s *Server) named(ids []string, within string) (list []*entry, err error) {
-	if len(ids) == 0 {
+// named finds calls by their ids, or all but that within which they are asked for. Where one is
+// enough, some may be fetched already.
+func (s *Server) named(q *wire.Awaiting) (list []*entry, err error) {
+	if len(q.IDs) == 0 {
 		for _, n := range slices.Sorted(maps.Keys(s.entries)) {
-			if e := s.entries[n]; s.id(e) != within {
+			if e := s.entries[n]; s.id(e) != q.Within {
 				list = append(list, e)
 			}
 		}
 		return list, nil
 	}
-	for _, id := range ids {
+	for _, id := range q.IDs {
 		e, err := s.find(id)
-		if err != nil {
+		if err == nil && id == q.Within {
+			err = s.itself(id)
+		}
+		switch {
+		case err == nil:
+			list = append(list, e)
+		case !q.Any:
 			return nil, err
 		}
-		list = append(list, e)
 	}
 	return list, nil
+}
+
+// itself refuses what would wait for the call in which it is asked.
+func (s *Server) itself(within string) error {
+	if e, err := s.find(within); err == nil && e.state != wire.Done {
+		return &wire.Fault{Code: wire.FaultBroken, Text: fmt.Sprintf("this is part of call %s, and would wait for itself; other calls can be waited for by their ids", within)}
+	}
+	return nil
 }
 
 func (s *Server) look(_ context.Context, _ *wire.Peer, q wire.Lookup) (i wire.Info, err error) {
@@ -317,6 +349,8 @@ func (s *Server) take(_ context.Context, _ *wire.Peer, q wire.Lookup) (n wire.No
 	defer s.mu.Unlock()
 	e, err := s.find(q.ID)
 	switch {
+	case s.left:
+		return n, s.endedFault()
 	case err != nil:
 		return n, err
 	case !e.ended():
@@ -335,6 +369,9 @@ func (s *Server) cancel(_ context.Context, _ *wire.Peer, q wire.Lookup) (i wire.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, err := s.find(q.ID)
+	if s.left {
+		err = s.endedFault()
+	}
 	if err != nil {
 		return i, err
 	}
@@ -378,8 +415,12 @@ func (s *Server) shut(_ context.Context, p *wire.Peer, _ wire.Nothing) (n wire.N
 	return n, nil
 }
 
-func (s *Server) join(ctx context.Context, p *wire.Peer, _ wire.Nothing) (n wire.Nothing, err error) {
+func (s *Server) join(ctx context.Context, p *wire.Peer, q wire.Joining) (n wire.Nothing, err error) {
 	s.mu.Lock()
+	if err := s.itself(q.Within); err != nil {
+		s.mu.Unlock()
+		return n, err
+	}
 	if !s.closed {
 		defer s.mu.Unlock()
 		return n, &wire.Fault{Code: wire.FaultOpen, Text: fmt.Sprintf("pool %q is not closed, so it may be handed more calls: gpool pool close first", s.place.Name)}
@@ -406,6 +447,9 @@ func (s *Server) terminate(_ context.Context, p *wire.Peer, _ wire.Nothing) (n w
 	if s.why == terminated {
 		return n, nil
 	}
+	over := s.opened()
+	over.Over = true
+	s.write(encode(kindOpened, over)) // or the next server would go on with it, if this one is killed
 	s.end(terminated)
 	for _, e := range s.entries {
 		s.line.leave(&e.ticket)

@@ -32,6 +32,7 @@ type entry struct {
 	made    [2]bool // there is a file of the stream
 	files   [2]*os.File
 	attempt int           // whose output the files hold
+	asking  int           // questions of its callback that wait for calls
 	problem []byte        // the end of what its callback prints
 	waiters []*waiter     // for its end
 	newsC   chan struct{} // closed when there is more to read; nil if nobody wants to know

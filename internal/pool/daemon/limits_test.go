@@ -207,7 +207,7 @@ func TestABrokenProgramFailsItsCalls(t *testing.T) {
 func TestAClosedPoolTakesNothing(t *testing.T) {
 	h := begin(t, newPlace(t), nil)
 	c, other := h.dial(), h.dial()
-	if f := fault(t, c, wire.Join, wire.Nothing{}); f.Code != wire.FaultOpen {
+	if f := fault(t, c, wire.Join, wire.Joining{}); f.Code != wire.FaultOpen {
 		t.Errorf("%v", f)
 	}
 	id := submit(t, c, script("sleep 0.1; echo last"))[0]
@@ -215,7 +215,7 @@ func TestAClosedPoolTakesNothing(t *testing.T) {
 	if f := fault(t, other, wire.Submit, wire.Submission{Context: here(), Calls: []wire.Call{script("true")}}); f.Code != wire.FaultClosed {
 		t.Errorf("%v", f)
 	}
-	ask(t, c, wire.Join, wire.Nothing{})
+	ask(t, c, wire.Join, wire.Joining{})
 	if _, out := result(t, other, id); out != "last\n" {
 		t.Errorf("printed %q", out)
 	}

@@ -116,6 +116,7 @@ func worthRetry(on wire.RetryOn, p *pool.Result) bool {
 const errorMost = 4 << 10
 
 func shortError(text string) string {
+	text = strings.ReplaceAll(text, "\x00", "\uFFFD") // no variable can hold it
 	if len(text) <= errorMost {
 		return text
 	}

@@ -23,6 +23,7 @@ const (
 	kindCalled    kind = 'c'
 	kindTaken     kind = 't'
 	kindForgotten kind = 'f'
+	kindGiven     kind = 'g'
 )
 
 // opened is the first record, and follows again when the pool is closed or changed.
@@ -31,6 +32,7 @@ type opened struct {
 	Last    uint64 // the highest number that an id has had
 	Options Options
 	Closed  bool
+	Over    bool // it was terminated: nothing of it counts
 }
 
 // originRecord is a context that calls refer to.
@@ -66,7 +68,8 @@ type calledRecord struct {
 	Problem string
 }
 
-// numbered is what taken and forgotten say: the result was fetched, or is gone.
+// numbered is what taken, forgotten and given say: the result was fetched, or is gone; the call
+// was given up while it ran.
 type numbered struct{ N uint64 }
 
 // encode makes a record.

@@ -29,6 +29,9 @@ func (r *recovery) play(record []byte) error {
 	case kindOpened:
 		v, err := decode[opened](record)
 		r.opened = &v
+		if v.Over {
+			r.opened, r.entries = nil, map[uint64]*entry{}
+		}
 		return err
 	case kindOrigin:
 		v, err := decode[originRecord](record)
@@ -55,6 +58,9 @@ func (r *recovery) play(record []byte) error {
 	case kindTaken:
 		v, err := decode[numbered](record)
 		return r.change(v.N, err, func(e *entry) { e.taken = true })
+	case kindGiven:
+		v, err := decode[numbered](record)
+		return r.change(v.N, err, func(e *entry) { e.given = true })
 	case kindForgotten:
 		v, err := decode[numbered](record)
 		delete(r.entries, v.N)
@@ -132,7 +138,7 @@ func (s *Server) openStore() error {
 func (s *store) recovered() (list [][]byte) {
 	list = append(list, encode(kindOpened, s.opened()))
 	for _, e := range s.entries {
-		if e.result.Outcome == wire.Lost {
+		if e.state == wire.Calling && (e.result.Outcome == wire.Lost || e.given) {
 			list = append(list, s.ending(e))
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -53,10 +54,18 @@ func (s *Server) runnerFor(e *entry) (*runner, error) {
 	}
 	environ := launch.With(e.context.Env, e.call.Env)
 	slices.Sort(environ)
-	identity := strings.Join(slices.Concat([]string{e.call.Path, e.dir()}, e.call.Argv, []string{""}, environ), "\x00")
+	identity := strings.Join(slices.Concat([]string{e.call.Path, e.dir()}, e.call.Argv, []string{""}, settled(environ)), "\x00")
 	sum := sha256.Sum256([]byte(identity))
 	return s.runner(hex.EncodeToString(sum[:]), command.QuoteArgv(e.call.Argv), func() (pool.Config, error) {
 		return s.programConfig(e, environ), nil
+	})
+}
+
+// settled leaves out of an environment what shells change by themselves, from command to command.
+func settled(environ []string) []string {
+	return slices.DeleteFunc(slices.Clone(environ), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return name == "_" || name == "SHLVL" || name == "OLDPWD"
 	})
 }
 
@@ -90,7 +99,7 @@ func (s *Server) runner(key, program string, config func() (pool.Config, error))
 		return nil, err
 	}
 	s.retireIdle()
-	s.runners[key] = r
+	s.runners[key], s.open[r] = r, true
 	return r, nil
 }
 
@@ -270,15 +279,17 @@ func (r *runner) ended(e *entry, result *wire.Result) {
 	r.used = time.Now()
 	e.runner = nil
 	if r.key == callbackKey {
-		if e.state == wire.Calling && s.why != handedOn {
+		// What a server that hands on has ended is called again by the next one.
+		if e.state == wire.Calling && (s.why != handedOn || result.Outcome == wire.Succeeded) {
 			s.calledBack(e, problemOf(e, result))
 		}
 		return
 	}
 	s.line.free(1)
+	s.close(e)
 	switch {
-	case e.state == wire.Done || s.why == handedOn && (result.Outcome == wire.Cancelled || result.Outcome == wire.NotStarted):
-		s.close(e) // terminated, or left to the next server
+	case e.state == wire.Done || s.why == handedOn && !e.given && (result.Outcome == wire.Cancelled || result.Outcome == wire.NotStarted):
+		// terminated, or left to the next server
 	case e.failure != nil:
 		result.Outcome, result.Error = wire.NoSpace, e.failure.Error()
 		s.finish(e, *result)
@@ -301,7 +312,8 @@ func (r *runner) over(err error) {
 	s := r.server
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r.closed = true
+	r.closed, r.waiting = true, nil
+	delete(s.open, r)
 	if s.runners[r.key] == r {
 		delete(s.runners, r.key)
 	}
@@ -339,7 +351,7 @@ func (s *Server) retireIdle() {
 
 // stopRunners ends what runs.
 func (s *Server) stopRunners(level pool.Level) {
-	for _, r := range s.runners {
+	for r := range s.open {
 		r.pool.Stop(level)
 		r.close()
 	}
@@ -348,14 +360,14 @@ func (s *Server) stopRunners(level pool.Level) {
 // endRunners ends all workers, and waits for them.
 func (s *Server) endRunners() {
 	s.mu.Lock()
-	var pools []*pool.Pool
-	for _, r := range s.runners {
+	runners := slices.Collect(maps.Keys(s.open))
+	for _, r := range runners {
 		r.close()
-		pools = append(pools, r.pool)
 	}
 	s.mu.Unlock()
-	for _, p := range pools {
-		p.Close()
+	for _, r := range runners {
+		r.pool.Close()
+		_ = r.job.Wait() // the pool is done before all results are handed over; see over for the error
 	}
 	s.closing.Wait()
 }
@@ -365,7 +377,9 @@ func (s *Server) endRunners() {
 func (s *Server) callbackSpec(e *entry) command.Spec {
 	spec := s.spec(e)
 	out, err := e.printed(s.place.Spool, ipc.Stdout), e.printed(s.place.Spool, ipc.Stderr)
-	spec.Words = []string{"sh", "-c", `exec "$0" -c "$1" < "$GPOOL_STDOUT"`, e.call.Shell, e.callback()}
+	// The worker sets variables of a call, which a callback is not: they are put right, or go.
+	spec.Words = []string{"sh", "-c", `unset GPOOL_SEQ PARALLEL_SEQ PARALLEL_JOBSLOT; export GPOOL_ATTEMPT="$2" GPOOL_SLOT="$3"; exec "$0" -c "$1" < "$GPOOL_STDOUT"`,
+		e.call.Shell, e.callback(), fmt.Sprint(e.result.Attempt), fmt.Sprint(e.result.Slot)}
 	spec.Path = "/bin/sh"
 	spec.Env = launch.With(spec.Env, []string{
 		"GPOOL_STDOUT=" + out, "GPOOL_STDERR=" + err, "GPOOL_EXIT=" + fmt.Sprint(e.result.Code()), "GPOOL_STATUS=" + string(e.result.Outcome),

@@ -26,8 +26,9 @@ type Server struct {
 	store
 
 	line     line
-	held     time.Time // nothing begins before it
-	runners  map[string]*runner
+	held     time.Time          // nothing begins before it
+	runners  map[string]*runner // that take calls, by what they run
+	open     map[*runner]bool   // also those that take none any more, and have not ended
 	leases   map[*wire.Peer]*lessee
 	attached map[*wire.Peer][]*entry // calls that end with their client
 	seats    []*wire.Seat
@@ -68,7 +69,7 @@ func New(config Config) (*Server, error) {
 	}
 	s := &Server{
 		config: config, seats: []*wire.Seat{seat}, started: time.Now(), endC: make(chan struct{}), joinedC: make(chan struct{}),
-		store: newStore(config.Place), runners: map[string]*runner{},
+		store: newStore(config.Place), runners: map[string]*runner{}, open: map[*runner]bool{},
 		leases: map[*wire.Peer]*lessee{}, attached: map[*wire.Peer][]*entry{}, conns: map[*net.UnixConn]bool{}, peers: map[*wire.Peer]bool{},
 	}
 	s.mu.Lock()
@@ -175,8 +176,7 @@ func (s *Server) connected(conn *net.UnixConn) bool {
 	if s.left {
 		return false
 	}
-	s.conns[conn], s.met = true, true
-	s.consider()
+	s.conns[conn] = true
 	return true
 }
 
@@ -184,7 +184,6 @@ func (s *Server) disconnected(conn *net.UnixConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, conn)
-	s.consider()
 }
 
 // quiesce lets answers leave that are known, before the connections end with the process.
@@ -207,6 +206,9 @@ func (s *Server) leave() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.left = true
+	if s.why == finished {
+		s.forgetUnwanted()
+	}
 	err := s.journal.Close()
 	if s.why == terminated || s.why == finished && !s.keeps() {
 		err = errors.Join(err, os.RemoveAll(s.place.Spool))
@@ -220,6 +222,15 @@ func (s *Server) leave() error {
 		_ = conn.SetWriteDeadline(time.Now().Add(patience))
 	}
 	return err
+}
+
+// forgetUnwanted drops results that nobody waits for.
+func (s *Server) forgetUnwanted() {
+	for _, e := range s.entries {
+		if !e.wanted() && !e.call.Keep {
+			s.forget(e)
+		}
+	}
 }
 
 // keeps reports whether there is a result that may still be fetched.
@@ -326,9 +337,11 @@ func (s *Server) finished(e *entry) {
 	if age := s.options.MaxAge; age > 0 {
 		s.dropAt(e.result.End.Add(age))
 	}
-	s.done++
-	if e.result.Outcome != wire.Succeeded {
-		s.failed++
+	if !s.recovering {
+		s.done++
+		if e.result.Outcome != wire.Succeeded {
+			s.failed++
+		}
 	}
 	e.news()
 	s.over(e)
@@ -340,7 +353,11 @@ func (s *Server) finished(e *entry) {
 
 // lost is for a call that ran when the server before was killed.
 func (s *Server) lost(e *entry) {
-	if e.begun <= e.call.Retries {
+	if e.given {
+		s.finish(e, wire.Result{Outcome: wire.Cancelled, Exit: -1, Attempt: e.begun, Start: e.result.Start, Error: "it was cancelled"})
+		return
+	}
+	if on := e.call.RetryOn; e.begun <= e.call.Retries && (on.Any || on.Died) {
 		s.erase(e)
 		s.enter(e)
 		// The worker that ran it ends by itself when it sees that its parent is gone.
@@ -363,6 +380,9 @@ func (s *Server) giveUp(e *entry) {
 	case e.state == wire.Waiting && s.line.leave(&e.ticket):
 		s.finish(e, wire.Result{Outcome: wire.Cancelled, Exit: -1, Error: "it was cancelled before it began"})
 	case e.runner != nil:
+		if !e.given && e.state == wire.Running {
+			s.write(encode(kindGiven, numbered{e.n}))
+		}
 		e.given = true
 		e.runner.job.Cancel(e)
 	}
@@ -373,7 +393,8 @@ func (s *Server) consider() {
 	if s.why != lives || s.recovering {
 		return
 	}
-	busy := s.line.busy > 0 || s.line.length() > 0 || s.calling() > 0
+	// Who has had a slot may want another one: between two calls a run has none.
+	busy := len(s.leases) > 0 || s.line.busy > 0 || s.line.length() > 0 || s.calling() > 0
 	if s.closed && !busy {
 		s.joined()
 		if s.met && s.clients() == 0 {
@@ -382,7 +403,7 @@ func (s *Server) consider() {
 		}
 	}
 	// A closed pool that is done waits for its clients; an open one for results to be fetched.
-	idle := !busy && (s.closed || len(s.conns) == 0 && s.wanted == 0)
+	idle := !busy && (s.closed || len(s.peers) == 0 && s.wanted == 0)
 	switch {
 	case !idle:
 		s.idleSince = time.Time{}
@@ -394,10 +415,10 @@ func (s *Server) consider() {
 
 // clients counts those that want something else than the end.
 func (s *Server) clients() int {
-	n := len(s.conns)
+	n := 0
 	for _, onlyEnd := range s.peers {
-		if onlyEnd {
-			n--
+		if !onlyEnd {
+			n++
 		}
 	}
 	return n

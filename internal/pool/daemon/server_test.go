@@ -27,7 +27,7 @@ func TestACallRunsAndIsFetched(t *testing.T) {
 		ask(t, c, wire.Taken, wire.Lookup{ID: id})
 	}
 	ask(t, c, wire.Close, wire.Nothing{})
-	ask(t, c, wire.Join, wire.Nothing{})
+	ask(t, c, wire.Join, wire.Joining{})
 	c.Close()
 	h.wait()
 	for _, path := range []string{h.place.Socket, h.place.Lock, h.place.Spool} {
@@ -97,5 +97,88 @@ func TestTerminateFailsWhatIsWaitedFor(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 	c.Close()
+	h.wait()
+}
+
+// A server that is told to leave the pool to the next one books what has ended, before it ends.
+func TestResultsOfAnOrderlyEndAreBooked(t *testing.T) {
+	place := newPlace(t)
+	h := begin(t, place, func(o *Options) { o.Slots, o.Grace = 8, 5*time.Second })
+	c := h.dial()
+	var calls []wire.Call
+	for range 8 {
+		calls = append(calls, script(`trap 'head -c 300000 /dev/zero; exit 0' TERM; echo begun; while :; do sleep 0.01; done`))
+	}
+	ids := submit(t, c, calls...)
+	for _, id := range ids {
+		for i := (wire.Info{}); i.StdoutBytes == 0; {
+			i = ask(t, c, wire.Follow, wire.Following{ID: id})
+		}
+	}
+	c.Close()
+	h.stop()
+	h.wait()
+	c = begin(t, place, nil).dial()
+	for _, id := range ids {
+		if i, out := result(t, c, id); i.Result.Code() != 0 || len(out) != 300006 {
+			t.Errorf("%d bytes, %+v", len(out), i.Result)
+		}
+	}
+}
+
+// What was given up, or terminated, stays so when the server is killed before it has ended.
+func TestGivingUpSurvivesTheServer(t *testing.T) {
+	place := newPlace(t)
+	h := begin(t, place, func(o *Options) { o.Grace = 300 * time.Millisecond })
+	c := h.dial()
+	call := script(`trap "" TERM; echo run; sleep 60`)
+	call.Retries = 5
+	id := submit(t, c, call)[0]
+	for i := (wire.Info{}); i.StdoutBytes == 0; {
+		i = ask(t, c, wire.Follow, wire.Following{ID: id})
+	}
+	ask(t, c, wire.Cancel, wire.Lookup{ID: id})
+	c.Close()
+	crashed := crash(t, place)
+	h.stop()
+	h.wait()
+	c = begin(t, crashed, nil).dial()
+	if i, _ := result(t, c, id); i.Result.Outcome != wire.Cancelled {
+		t.Errorf("%+v", i.Result)
+	}
+	ids := submit(t, c, script(`trap "" TERM; echo run; sleep 1`))
+	for i := (wire.Info{}); i.StdoutBytes == 0; {
+		i = ask(t, c, wire.Follow, wire.Following{ID: ids[0]})
+	}
+	ask(t, c, wire.Terminate, wire.Nothing{})
+	crashed = crash(t, crashed)
+	c.Close()
+	c = begin(t, crashed, nil).dial()
+	if f := fault(t, c, wire.Look, wire.Lookup{ID: ids[0]}); f.Code != wire.FaultUnknown {
+		t.Errorf("%v", f)
+	}
+}
+
+// crash copies what a server would leave if it was killed now.
+func crash(t *testing.T, place wire.Place) wire.Place {
+	t.Helper()
+	copied := newPlace(t)
+	if err := os.CopyFS(copied.Spool, os.DirFS(place.Spool)); err != nil {
+		t.Fatal(err)
+	}
+	return copied
+}
+
+// A closed pool waits for a run that has leased slots, and has none at the moment.
+func TestAClosedPoolWaitsForItsRuns(t *testing.T) {
+	h := begin(t, newPlace(t), nil)
+	run, c := h.dial(), h.dial()
+	ask(t, run, wire.Lease, wire.Leasing{})
+	ask(t, c, wire.Close, wire.Nothing{})
+	c.Close()
+	ask(t, run, wire.Release, wire.Size{N: 1})
+	time.Sleep(50 * time.Millisecond)
+	ask(t, run, wire.Lease, wire.Leasing{})
+	run.Close()
 	h.wait()
 }

@@ -10,6 +10,7 @@ import (
 
 	"gpool/internal/ipc"
 	"gpool/internal/pool"
+	"gpool/internal/pool/daemon/wire"
 	"gpool/internal/value"
 )
 
@@ -88,7 +89,7 @@ func (s *Server) takeRoom(n int64) error {
 func (s *store) makeRoom(n int64) {
 	var kept []*entry
 	for _, e := range s.entries {
-		if !e.wanted() && e.ended() && e.runner == nil && e.kept[0]+e.kept[1] > 0 {
+		if !e.wanted() && e.state == wire.Done && e.kept[0]+e.kept[1] > 0 {
 			kept = append(kept, e)
 		}
 	}

@@ -43,6 +43,9 @@ func (s *Server) status(calls bool) wire.Status {
 		for range who.held {
 			status.Leased = append(status.Leased, who.who)
 		}
+		for range who.waiting {
+			status.Leasing = append(status.Leasing, who.who)
+		}
 	}
 	status.Running = s.line.busy - len(status.Leased)
 	for _, n := range slices.Sorted(maps.Keys(s.entries)) {

@@ -139,6 +139,9 @@ func (s *store) records(e *entry) (list [][]byte) {
 		if e.begun > 0 {
 			list = append(list, encode(kindBegun, begunRecord{e.n, e.begun, e.result.Start}))
 		}
+		if e.given {
+			list = append(list, encode(kindGiven, numbered{e.n}))
+		}
 	case wire.Calling:
 		list = append(list, s.ending(e))
 	case wire.Done:

@@ -156,7 +156,7 @@ func TestPeersAndTheirEnd(t *testing.T) {
 		peers <- c
 		return Nothing{}, nil
 	})
-	Handle(mux, Join, func(ctx context.Context, c *Peer, _ Nothing) (Nothing, error) {
+	Handle(mux, Join, func(ctx context.Context, c *Peer, _ Joining) (Nothing, error) {
 		peers <- c
 		<-ctx.Done()
 		ended <- context.Cause(ctx)
@@ -174,7 +174,7 @@ func TestPeersAndTheirEnd(t *testing.T) {
 		t.Errorf("the peers are %p %+v, %p, %p", first, first, second, third)
 	}
 	result := make(chan error)
-	go func() { _, err := Ask(t.Context(), a, Join, Nothing{}); result <- err }()
+	go func() { _, err := Ask(t.Context(), a, Join, Joining{}); result <- err }()
 	<-peers
 	if err := a.Close(); err != nil {
 		t.Error(err)
@@ -472,7 +472,7 @@ func questionFrame(id uint64, method, payload string) []byte {
 // TestClientsThatBreakTheRules: they lose their connection; the server goes on.
 func TestClientsThatBreakTheRules(t *testing.T) {
 	mux := new(Mux)
-	Handle(mux, Join, func(ctx context.Context, _ *Peer, _ Nothing) (Nothing, error) { <-ctx.Done(); return Nothing{}, nil })
+	Handle(mux, Join, func(ctx context.Context, _ *Peer, _ Joining) (Nothing, error) { <-ctx.Done(); return Nothing{}, nil })
 	var many []byte
 	for id := range uint64(mostOpen + 1) {
 		many = append(many, questionFrame(id, "join", "")...)
@@ -538,7 +538,7 @@ func FuzzServe(f *testing.F) {
 	f.Add(append(questionFrame(1, "join", ""), frame(func(e *ipc.Encoder) { e.Numbers(ipc.KindCancel, ipc.Numbers{ID: 1}) })...), true)
 	f.Add(questionFrame(1, "submit", "\x81\xa5Calls\x93\xc0\xc0\xc0"), true)
 	mux := echoMux()
-	Handle(mux, Join, func(ctx context.Context, _ *Peer, _ Nothing) (Nothing, error) { <-ctx.Done(); return Nothing{}, nil })
+	Handle(mux, Join, func(ctx context.Context, _ *Peer, _ Joining) (Nothing, error) { <-ctx.Done(); return Nothing{}, nil })
 	Handle(mux, Submit, func(_ context.Context, _ *Peer, q Submission) (Accepted, error) {
 		return Accepted{IDs: make([]string, len(q.Calls))}, nil
 	})

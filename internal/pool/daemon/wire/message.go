@@ -36,7 +36,7 @@ const (
 	Close Method[Nothing, Nothing] = "close"
 	// Join answers when a pool that is closed has done all of its calls, and their callbacks. The
 	// connection ends with the server. A pool that is not closed is a Fault.
-	Join Method[Nothing, Nothing] = "join"
+	Join Method[Joining, Nothing] = "join"
 	// Terminate ends all calls at once, without callbacks, and then the server.
 	Terminate Method[Nothing, Nothing] = "terminate"
 	// Lease answers when one of the pool's slots is the client's own, until it says Release or the
@@ -46,6 +46,11 @@ const (
 	// Release gives so many of the connection's slots back.
 	Release Method[Size, Nothing] = "release"
 )
+
+// Joining asks for the end of a pool.
+type Joining struct {
+	Within string // as in Awaiting
+}
 
 // Nothing is a message without content.
 type Nothing struct{}
@@ -113,11 +118,16 @@ type Awaiting struct {
 type Awaited struct {
 	Done, Failed, Pending int
 	Failures              []Info
-	First                 Info // one that has ended; with Any
+	Remarks               []Info // that have succeeded, and whose callback has not; as many
+	Open                  []Info // that have not ended; OpenMost
+	First                 Info   // one that has ended; with Any
 }
 
 // FailuresMost is how many failures an Awaited names.
 const FailuresMost = 100
+
+// OpenMost is how many calls an Awaited names that have not ended.
+const OpenMost = 5
 
 // Following asks for more output than is known already.
 type Following struct {
@@ -226,6 +236,7 @@ type Status struct {
 	Closed  bool
 	Workers []Worker
 	Leased  []string // who holds a slot
+	Leasing []string // who waits for one
 	Waiting int      // calls, and clients that wait for a slot
 	Running int      // calls
 	Calling int      // callbacks

@@ -27,6 +27,9 @@ var (
 // before the first Serve. Serve may then be called from any goroutines.
 type Mux struct {
 	handlers map[string]handler
+	// Came is told of each client once it has said hello, and Gone when its connection has
+	// ended and its questions are answered; nil are told nothing. They are called by Serve.
+	Came, Gone func(*Peer)
 }
 
 // handler answers the encoded question q with an encoded answer.
@@ -102,9 +105,15 @@ func (m *Mux) Serve(conn *net.UnixConn, version string) error {
 		mux: m, peer: &Peer{Pid: pid, UID: uid, ctx: ctx},
 		out: newSender(conn, answerTime), open: make(map[uint64]context.CancelCauseFunc),
 	}
+	if m.Came != nil {
+		m.Came(s.peer)
+	}
 	err = s.read(ipc.NewReader(conn, limits))
 	cancel(errClientGone)
 	s.handlers.Wait()
+	if m.Gone != nil {
+		m.Gone(s.peer)
+	}
 	if err != nil && !ended(err) {
 		return fmt.Errorf("serve the client with the pid %d: %w", pid, err)
 	}
