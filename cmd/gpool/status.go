@@ -108,6 +108,9 @@ func printStatus(w io.Writer, s *wire.Status, names map[string]string, now time.
 		limit = " of " + size(s.Limit)
 	}
 	fmt.Fprintf(w, "results: %d to fetch; %s kept%s\n", s.Kept, size(s.Bytes), limit)
+	if s.Unsaved {
+		fmt.Fprintf(w, "warning: the journal cannot be written in %s, so no call begins; is the disk full?\n", printable(s.Spool))
+	}
 	if s.Broken != "" {
 		fmt.Fprintf(w, "warning: part of the journal was damaged, and is kept in %s; calls and results may be missing\n", printable(s.Broken))
 	}
@@ -209,12 +212,13 @@ type statusObject struct {
 	Failed     int            `json:"failed"`
 	Kept       int            `json:"kept"`
 	Spool      string         `json:"spool"`
+	Unsaved    bool           `json:"journal_stuck,omitempty"`  // it cannot be written, and so no call begins
 	Broken     string         `json:"journal_broken,omitempty"` // a file with what could not be read of it
 	SpoolBytes int64          `json:"spool_bytes"`
 	SpoolLimit int64          `json:"spool_limit"`
 	Workers    []workerObject `json:"workers"`
 	Leased     []string       `json:"leased"`
-	Leasing    []string       `json:"leasing"` // runs that wait for a slot
+	Leasing    []string       `json:"leasing"`        // runs that wait for a slot
 	Calls      []callObject   `json:"calls,omitzero"` // with --calls
 }
 
@@ -235,7 +239,7 @@ func newStatusObject(s *wire.Status, calls bool) statusObject {
 	o := statusObject{
 		Pool: s.Pool, Pid: s.Pid, Version: s.Version, Started: unixSeconds(s.Started), Slots: s.Slots, Closed: s.Closed,
 		Waiting: s.Waiting, Running: s.Running, Callbacks: s.Calling, Done: s.Done, Failed: s.Failed, Kept: s.Kept,
-		Spool: s.Spool, Broken: s.Broken, SpoolBytes: s.Bytes, SpoolLimit: s.Limit, Workers: []workerObject{}, Leased: append([]string{}, s.Leased...), Leasing: append([]string{}, s.Leasing...),
+		Spool: s.Spool, Broken: s.Broken, Unsaved: s.Unsaved, SpoolBytes: s.Bytes, SpoolLimit: s.Limit, Workers: []workerObject{}, Leased: append([]string{}, s.Leased...), Leasing: append([]string{}, s.Leasing...),
 	}
 	for i := range s.Workers {
 		w := &s.Workers[i]

@@ -36,6 +36,9 @@ func (s *Server) housekeeping(now time.Time) time.Duration {
 	if len(s.unsaved) > 0 && s.save() != nil {
 		wait = saveAgain
 	}
+	if !s.place.Holds(s.lock) && s.line.busy == 0 {
+		s.end(handedOn) // somebody has removed the spool, and with it all that could be fetched
+	}
 	if held := s.held.Sub(now); held > 0 {
 		wait = min(wait, held)
 	} else {

@@ -127,7 +127,11 @@ func (s *Server) openStore() error {
 	}
 	if err := s.rewrite(); err != nil {
 		if r.opened == nil {
-			return errors.Join(err, j.Close())
+			err = errors.Join(err, j.Close())
+			if s.broken == "" { // nothing was here before
+				err = errors.Join(err, os.RemoveAll(s.place.Spool))
+			}
+			return err
 		}
 		s.unsaved = s.recovered() // the old one is whole; there may be room again, and results can be fetched
 	}

@@ -265,6 +265,9 @@ func (r *runner) Result(p *pool.Result) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if p.CutShort && s.why == handedOn && !e.given {
+		result.Outcome = wire.Cancelled // the next server tries it again
+	}
 	r.ended(e, &result)
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -209,8 +210,11 @@ func (s *Server) leave() error {
 	if s.why == finished {
 		s.forgetUnwanted()
 	}
+	for deadline := time.Now().Add(patience); s.save() != nil && time.Now().Before(deadline); {
+		time.Sleep(100 * time.Millisecond) // nobody else needs the lock any more
+	}
 	err := s.journal.Close()
-	if s.why == terminated || s.why == finished && !s.keeps() {
+	if s.place.Holds(s.lock) && (s.why == terminated || !s.keeps()) {
 		err = errors.Join(err, os.RemoveAll(s.place.Spool))
 	}
 	err = errors.Join(err, s.lock.Close())
@@ -233,8 +237,12 @@ func (s *Server) forgetUnwanted() {
 	}
 }
 
-// keeps reports whether there is a result that may still be fetched.
+// keeps reports whether there is a result that may still be fetched, or a part of the journal that
+// nobody could read.
 func (s *Server) keeps() bool {
+	if aside, _ := filepath.Glob(filepath.Join(s.place.Spool, "journal.broken*")); aside != nil {
+		return true
+	}
 	for _, e := range s.entries {
 		if e.wanted() || e.call.Keep {
 			return true
@@ -260,7 +268,8 @@ func (s *Server) enter(e *entry) {
 
 // dispatch gives free slots to those who wait.
 func (s *Server) dispatch() {
-	if s.why != lives || s.recovering {
+	// What cannot be written down does not begin: it might begin again after a crash.
+	if s.why != lives || s.recovering || len(s.unsaved) > 0 {
 		return
 	}
 	if wait := time.Until(s.held); wait > 0 {
@@ -394,7 +403,7 @@ func (s *Server) consider() {
 		return
 	}
 	// Who has had a slot may want another one: between two calls a run has none.
-	busy := len(s.leases) > 0 || s.line.busy > 0 || s.line.length() > 0 || s.calling() > 0
+	busy := len(s.unsaved) > 0 || len(s.leases) > 0 || s.line.busy > 0 || s.line.length() > 0 || s.calling() > 0
 	if s.closed && !busy {
 		s.joined()
 		if s.met && s.clients() == 0 {
@@ -456,6 +465,8 @@ func (s *Server) find(id string) (*entry, error) {
 		text += fmt.Sprintf(": it belongs to pool %q", name)
 	case nonce != s.nonce:
 		text += ": it was handed to a pool of this name that has ended, and what was not fetched went with it"
+	case n <= s.last && s.broken != "":
+		text += fmt.Sprintf(": its result was fetched, or it was in the part of the journal that was damaged, and is kept in %s", s.broken)
 	case n <= s.last:
 		text += " any more: its result was fetched (--keep leaves it there), or dropped because it was too old"
 	}

@@ -182,3 +182,48 @@ func TestAClosedPoolWaitsForItsRuns(t *testing.T) {
 	run.Close()
 	h.wait()
 }
+
+// A server that ends leaves a call that waits for its next attempt to the next one.
+func TestAttemptsGoOnAfterAnOrderlyEnd(t *testing.T) {
+	place := newPlace(t)
+	h := begin(t, place, nil)
+	c := h.dial()
+	call := script("echo attempt $GPOOL_ATTEMPT; test $GPOOL_ATTEMPT = 2")
+	call.Retries, call.MinWait, call.MaxWait = 1, time.Hour, time.Hour
+	id := submit(t, c, call)[0]
+	for ask(t, c, wire.Look, wire.Lookup{ID: id}).StdoutBytes == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(50 * time.Millisecond) // the attempt ends
+	c.Close()
+	h.stop()
+	h.wait()
+	c = begin(t, place, nil).dial()
+	if i, out := result(t, c, id); out != "attempt 2\n" || i.Result.Code() != 0 {
+		t.Errorf("%q, %+v", out, i.Result)
+	}
+}
+
+// A server whose folders were removed takes nothing of its successor along.
+func TestAServerLeavesItsSuccessorAlone(t *testing.T) {
+	place := newPlace(t)
+	h := begin(t, place, nil)
+	if err := os.RemoveAll(place.Spool); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{place.Socket, place.Lock} {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := begin(t, place, nil)
+	c := next.dial()
+	id := submit(t, c, script("echo precious"))[0]
+	result(t, c, id)
+	h.stop()
+	h.wait()
+	c = next.dial()
+	if _, out := result(t, c, id); out != "precious\n" {
+		t.Errorf("printed %q", out)
+	}
+}

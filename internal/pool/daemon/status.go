@@ -36,7 +36,7 @@ func (s *Server) status(calls bool) wire.Status {
 	status := wire.Status{
 		Pool: s.place.Name, Pid: os.Getpid(), Version: s.config.Version, Started: s.started, Slots: s.options.Slots, Closed: s.closed,
 		Waiting: s.line.length(), Calling: s.calling(), Done: s.done, Failed: s.failed,
-		Bytes: s.bytes, Limit: s.options.SpoolLimit, Spool: s.place.Spool, Broken: s.broken, Options: s.options,
+		Bytes: s.bytes, Limit: s.options.SpoolLimit, Spool: s.place.Spool, Broken: s.broken, Unsaved: len(s.unsaved) > 0, Options: s.options,
 	}
 	status.Options.Origin = wire.Context{}
 	for _, who := range s.leases {

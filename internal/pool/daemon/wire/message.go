@@ -247,6 +247,7 @@ type Status struct {
 	Limit   int64    // of that
 	Spool   string   // its folder
 	Options Options  // without Origin
+	Unsaved bool     // the journal cannot be written, and so no call begins
 	Broken  string   // a file with what could not be read of the journal; or empty
 	Calls   []Info   // with Telling.Calls, in the order of their ids
 }

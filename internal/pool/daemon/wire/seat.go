@@ -25,6 +25,7 @@ type Seat struct {
 	place    Place
 	lock     *os.File
 	listener *net.UnixListener
+	socket   fs.FileInfo // of the listener
 	closed   chan struct{}
 	close    func() error // once
 }
@@ -49,6 +50,7 @@ func Claim(p Place) (*Seat, error) {
 		return nil, fmt.Errorf("become the server of the pool %q: %w", p.Name, err)
 	}
 	s := &Seat{place: p, lock: lock, listener: listener, closed: make(chan struct{})}
+	s.socket, _ = os.Lstat(p.Socket)
 	s.close = sync.OnceValue(s.leave)
 	return s, nil
 }
@@ -77,6 +79,12 @@ func (p Place) spoolLock() string { return filepath.Join(p.Spool, "lock") }
 
 // Recall asks the owner of a spool to take its seat again, which must be free: with SIGHUP.
 func (p Place) Recall() {
+	if lock, err := os.Open(p.spoolLock()); err == nil {
+		defer lock.Close()
+		if unix.Flock(int(lock.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil {
+			return // nobody has it, and the pid in it is that of somebody else by now
+		}
+	}
 	b, err := os.ReadFile(p.spoolLock())
 	if err != nil {
 		return
@@ -222,7 +230,10 @@ func (s *Seat) Close() error { return s.close() }
 // and the lock file while it is locked: once it is not, it may be another server's.
 func (s *Seat) leave() error {
 	close(s.closed)
-	errs := []error{remove(s.place.Socket), s.listener.Close()}
+	errs := []error{s.listener.Close()}
+	if there, err := os.Lstat(s.place.Socket); err == nil && s.socket != nil && os.SameFile(there, s.socket) {
+		errs = append(errs, remove(s.place.Socket)) // else it is that of a server after us
+	}
 	if isAt(s.lock, s.place.Lock) {
 		errs = append(errs, remove(s.place.Lock))
 	}
