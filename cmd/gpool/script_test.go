@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == workerVerb {
 		main()
 	}
+	for _, name := range []string{poolVariable, idVariable, "GPOOL_SPOOL"} { // of whoever runs the tests
+		os.Unsetenv(name)
+	}
 	testscript.Main(leakChecked{m}, map[string]func(){"gpool": main, "taskworker": taskWorker})
 }
 

@@ -170,6 +170,12 @@ func TestLargeOutputOnBothStreams(t *testing.T) {
 
 // What an outer gpool has set, and what the command line sets anew, is there once.
 func TestTheEnvironmentOfACommand(t *testing.T) {
+	for _, pair := range os.Environ() { // that of whoever runs the tests
+		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "GPOOL_") {
+			t.Setenv(name, "") // and so as it was afterwards
+			os.Unsetenv(name)
+		}
+	}
 	t.Setenv("GPOOL_SEQ", "outer")
 	t.Setenv("PARALLEL_SEQ", "outer")
 	t.Setenv("GPOOL_TEST_MINE", "outer")

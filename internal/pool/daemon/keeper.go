@@ -45,6 +45,7 @@ func (s *Server) housekeeping(now time.Time) time.Duration {
 		s.dispatch()
 	}
 	wait = min(wait, s.dropOld(now))
+	s.consider() // something may have been written at last
 	idle := s.options.Idle
 	if s.closed {
 		idle = closedIdle

@@ -208,11 +208,8 @@ func TestAttemptsGoOnAfterAnOrderlyEnd(t *testing.T) {
 func TestAServerLeavesItsSuccessorAlone(t *testing.T) {
 	place := newPlace(t)
 	h := begin(t, place, nil)
-	if err := os.RemoveAll(place.Spool); err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range []string{place.Socket, place.Lock} {
-		if err := os.Remove(path); err != nil {
+	for _, path := range []string{place.Socket, place.Lock, place.Spool} {
+		if err := os.RemoveAll(path); err != nil {
 			t.Fatal(err)
 		}
 	}
