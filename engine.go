@@ -16,6 +16,7 @@ import (
 	"gpool/internal/pool/admit"
 	"gpool/internal/pool/launch"
 	"gpool/internal/value"
+	"gpool/internal/worker"
 )
 
 // Runner is what runs calls: a [Pool], a [ThreadPool] or an [Executor]. All functions
@@ -465,9 +466,13 @@ func (e *engine) errorOf(r *pool.Result, task, origin string, index int) error {
 		return &cancelledError{}
 	case pool.Failed:
 		failed, ok := r.Err.(*pool.TaskError)
+		why := e.ending()
 		switch {
 		case !ok:
 			return r.Err // of the source
+		case why != nil && failed.Message == worker.ErrOrphaned.Error():
+			e.drop(failed.Data) // a worker that is a goroutine has seen the end before its call was given up
+			return why
 		case failed.Code == ipc.Panicked:
 			return &PanicError{Site: site, Value: failed.Message, Stack: string(failed.Data)}
 		case e.vault != nil:
