@@ -27,9 +27,6 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == workerVerb {
 		main()
 	}
-	for _, name := range []string{poolVariable, idVariable, "GPOOL_SPOOL"} { // of whoever runs the tests
-		os.Unsetenv(name)
-	}
 	testscript.Main(leakChecked{m}, map[string]func(){"gpool": main, "taskworker": taskWorker})
 }
 
@@ -38,6 +35,9 @@ type leakChecked struct{ m *testing.M }
 
 // Run implements testscript.TestingM.
 func (l leakChecked) Run() int {
+	for _, name := range []string{poolVariable, idVariable, "GPOOL_SPOOL"} { // of whoever runs the tests
+		os.Unsetenv(name)
+	}
 	if err := workers.make(); err != nil {
 		fmt.Fprintln(os.Stderr, "prepare workers in other languages:", err)
 		return 1
