@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -204,5 +205,25 @@ func TestBarSharesTheTerminalWithResults(t *testing.T) {
 				t.Errorf("the line %q stands %d times on the terminal: %q", line, found, rows)
 			}
 		}
+	}
+}
+
+// TestAPoolSurvivesItsTerminal: the server has a session of its own, so the end of the terminal in
+// which it was started does not reach it, nor what it runs.
+func TestAPoolSurvivesItsTerminal(t *testing.T) {
+	b := newBackground(t)
+	cmd := b.command("apply-async", "-c", "until test -e gone; do sleep 0.01; done; echo here still")
+	tty, err := pty.Start(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed, _ := io.ReadAll(tty) // until the client has ended: EIO
+	_ = cmd.Wait()
+	tty.Close()
+	if err := os.WriteFile(filepath.Join(b.dir, "gone"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, errs, code := b.run("", "get", strings.TrimSpace(string(printed))); out != "here still\n" || code != 0 {
+		t.Errorf("%q: %q, %d, %s", printed, out, code, errs)
 	}
 }
