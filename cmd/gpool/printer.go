@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -137,21 +136,12 @@ func (p *printer) writing(err error) error {
 // reason is an error as one line; what a task says may be anything.
 func reason(err error) string {
 	if limit, ok := errors.AsType[*pool.LimitError](err); ok {
-		return limitReason(limit)
+		return limit.Reason()
 	}
 	if _, ok := errors.AsType[*pool.TaskError](err); ok {
 		return printable(err.Error())
 	}
 	return err.Error()
-}
-
-// limitReason leaves out which call it is: that is said before it.
-func limitReason(e *pool.LimitError) string {
-	limit := e.Limit.Round(time.Millisecond)
-	if e.Hard {
-		return fmt.Sprintf("timed out: it did not end within %v, and was killed", limit)
-	}
-	return fmt.Sprintf("timed out: it was ended after %v", limit)
 }
 
 // list says on stderr what happened to a call.

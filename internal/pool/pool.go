@@ -357,6 +357,15 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("call %d ran longer than its limit of %v, and ended when it was asked to", e.Seq, e.Limit)
 }
 
+// Reason is the error without which call it is, for where that is said before it.
+func (e *LimitError) Reason() string {
+	limit := e.Limit.Round(time.Millisecond)
+	if e.Hard {
+		return fmt.Sprintf("timed out: it did not end within %v, and was killed", limit)
+	}
+	return fmt.Sprintf("timed out: it was ended after %v", limit)
+}
+
 // MemoryError is why a worker was ended that took too much memory, or whose call did.
 type MemoryError struct{ Bytes, Limit int64 }
 

@@ -47,10 +47,7 @@ func resultOf(p *pool.Result, task bool) wire.Result {
 // reasonOf says why a call has no result.
 func reasonOf(p *pool.Result) string {
 	if limit, ok := errors.AsType[*pool.LimitError](p.Err); ok {
-		if limit.Hard {
-			return fmt.Sprintf("timed out: it did not end within %v, and was killed", limit.Limit.Round(time.Millisecond))
-		}
-		return fmt.Sprintf("timed out: it was ended after %v", limit.Limit.Round(time.Millisecond))
+		return limit.Reason()
 	}
 	return p.Err.Error()
 }
