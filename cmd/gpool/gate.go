@@ -17,6 +17,11 @@ const jobserverVerb = "jobserver"
 // workers to what there is room for.
 func (r *run) openGate(p *printer) (*admit.Admission, error) {
 	o := r.opts
+	if o.pool != "" {
+		if err := r.openLeases(); err != nil {
+			return nil, err
+		}
+	}
 	room, why := admit.Room()
 	if n := admit.Workers(r.workers, room); n < r.workers {
 		p.say("there is room for %s of %d: %s", count(int64(n), "worker"), r.workers, why)
@@ -26,12 +31,10 @@ func (r *run) openGate(p *printer) (*admit.Admission, error) {
 		Delay: o.delay, Rate: o.rate, MaxLoad: o.load, MinFree: o.memFree,
 		Say: func(text string) { p.say("%s", text) },
 	}
-	if o.pool == "" {
-		options.Jobserver = r.jobserver(p)
-	} else if err := r.openLeases(); err != nil {
-		return nil, err
-	} else {
+	if r.leases != nil {
 		options.Lender = r.leases
+	} else {
+		options.Jobserver = r.jobserver(p)
 	}
 	if !options.Wanted() {
 		return nil, nil
