@@ -65,7 +65,7 @@ func (o *options) applyInPool(words []string, io stdio) error {
 		l.bound = true
 		// Of an attempt that fails and is followed by another nothing is to be seen.
 		g := &get{verb: "apply", clients: c, follow: o.retries == 0 && o.format == "raw", format: o.format}
-		if err = g.all(ids); errors.Is(err, wire.ErrServerGone) || faultOf(err) == wire.FaultEnded {
+		if err = g.all(ids); serverEnded(err) {
 			err = fmt.Errorf("the server of the pool %q has ended, and the call with it", o.pool)
 		}
 		return err

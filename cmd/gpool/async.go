@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"gpool/internal/command"
+	"gpool/internal/pool/admit"
 	"gpool/internal/pool/daemon/wire"
 	"gpool/internal/value"
 )
@@ -220,11 +221,8 @@ func (a *async) handIn() error {
 
 // submit hands calls in and returns their ids.
 func submit(l *link, s wire.Submission) ([]string, error) {
-	accepted, err := askOnce(context.Background(), l, wire.Submit, s)
-	for tries := 0; faultOf(err) == wire.FaultEnded && tries < lossesMost; tries++ { // it has taken nothing
-		l.leave(context.Background())
-		accepted, err = askOnce(context.Background(), l, wire.Submit, s)
-	}
+	refused := func(err error) bool { return faultOf(err) == wire.FaultEnded } // it has taken nothing
+	accepted, err := askWhile(context.Background(), l, wire.Submit, s, refused)
 	switch {
 	case errors.Is(err, wire.ErrServerGone):
 		return nil, fmt.Errorf("the server of the pool %q ended before it said whether it takes what was handed in: "+
@@ -274,7 +272,7 @@ func ownEnv(environ []string) []string {
 	})
 	for i, pair := range own {
 		if flags, ok := strings.CutPrefix(pair, makeFlags+"="); ok {
-			own[i] = makeFlags + "=" + withoutJobserver(flags)
+			own[i] = makeFlags + "=" + admit.WithoutJobserver(flags)
 		}
 	}
 	return own
@@ -284,15 +282,6 @@ func ownEnv(environ []string) []string {
 var callVariables = []string{
 	idVariable, "GPOOL_SEQ", "GPOOL_SLOT", "GPOOL_ATTEMPT", "PARALLEL_SEQ", "PARALLEL_JOBSLOT", "GPOOL_STDOUT", "GPOOL_STDERR",
 	"GPOOL_EXIT", "GPOOL_STATUS", "GPOOL_ERROR", "GPOOL_NAME", "GPOOL_START", "GPOOL_END",
-}
-
-// withoutJobserver takes make's jobserver out of MAKEFLAGS: its descriptors do not reach a pool in the
-// background, which may outlive that make.
-func withoutJobserver(flags string) string {
-	words := slices.DeleteFunc(strings.Fields(flags), func(word string) bool {
-		return strings.HasPrefix(word, "--jobserver") || strings.HasPrefix(word, "-j")
-	})
-	return strings.Join(words, " ")
 }
 
 // build makes a call of what was asked for, or says what is wrong with it.
@@ -343,7 +332,7 @@ func (b *builder) work(c *wire.Call, o *callOptions) (err error) {
 // taskArgs is the one value that a task is given: an argument alone is the value.
 func taskArgs(text string) ([]byte, error) {
 	if text == "" {
-		return []byte{msgpackNil}, nil
+		return []byte{value.Nil}, nil
 	}
 	args, err := value.FromJSON([]byte(text))
 	if err != nil {

@@ -109,10 +109,10 @@ func (c *clients) link(pool string, flags ...string) (*link, error) {
 	if l := c.links[pool]; l != nil {
 		return l, nil
 	}
-	if !wire.ValidName(pool) {
-		return nil, &exitError{exitUsage, fmt.Errorf("%q is no name of a pool: it is of letters, digits and . _ -, begins with one of the first two, and has at most 64 of them", pool)}
-	}
 	place, err := wire.Locate(pool, os.Getenv)
+	if _, bad := errors.AsType[*wire.NameError](err); bad {
+		return nil, &exitError{exitUsage, err}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +181,7 @@ func (l *link) ready(ctx context.Context) error {
 	return l.connect(ctx)
 }
 
-// askOnce puts a question that must not be put twice.
+// askOnce puts a question once.
 func askOnce[Q, A any](ctx context.Context, l *link, m wire.Method[Q, A], q Q) (answer A, err error) {
 	if err := l.ready(ctx); err != nil {
 		return answer, err
@@ -192,15 +192,24 @@ func askOnce[Q, A any](ctx context.Context, l *link, m wire.Method[Q, A], q Q) (
 // ask puts a question, and again if the server has ended before it has answered: the next
 // one knows what that one knew.
 func ask[Q, A any](ctx context.Context, l *link, m wire.Method[Q, A], q Q) (A, error) {
+	return askWhile(ctx, l, m, q, serverEnded)
+}
+
+// askWhile puts a question again for as long as an error allows that.
+func askWhile[Q, A any](ctx context.Context, l *link, m wire.Method[Q, A], q Q, again func(error) bool) (A, error) {
 	for {
 		answer, err := askOnce(ctx, l, m, q)
-		gone := errors.Is(err, wire.ErrServerGone) || faultOf(err) == wire.FaultEnded
-		if !gone || l.bound || l.losses >= lossesMost {
+		if !again(err) || l.bound || l.losses >= lossesMost {
 			return answer, err
 		}
 		l.losses++
 		l.leave(ctx)
 	}
+}
+
+// serverEnded reports whether an error says that the server has ended, or does.
+func serverEnded(err error) bool {
+	return errors.Is(err, wire.ErrServerGone) || faultOf(err) == wire.FaultEnded
 }
 
 // leave ends the connection to a server that ends, once that has ended it, or after some time.

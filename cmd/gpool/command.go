@@ -78,19 +78,13 @@ func (w *commands) configure(c *pool.Config) error {
 	if w.opts.initializer != "" {
 		c.InitTask = command.ExecTask
 		s := w.spec
-		c.InitCommon = encoded(command.Spec{Mode: command.Script, Words: []string{w.opts.initializer}, Shell: s.Shell, Env: s.Env, Dir: s.Dir}.Append)
+		c.InitCommon = command.Spec{Mode: command.Script, Words: []string{w.opts.initializer}, Shell: s.Shell, Env: s.Env, Dir: s.Dir}.Encoded()
 	}
 	return nil
 }
 
 func (w *commands) job() (task string, common []byte) {
-	return command.ExecTask, encoded(w.spec.Append)
-}
-
-func encoded(write func(*ipc.Encoder)) []byte {
-	e := ipc.NewEncoder()
-	write(e)
-	return e.Copy()
+	return command.ExecTask, w.spec.Encoded()
 }
 
 func (w *commands) payload(dst []byte, row *input.Row) ([]byte, error) {

@@ -76,7 +76,8 @@ another one, or not set (cron, services), a name is another pool.
 
 EXIT STATUS
   0      done; for close, join and terminate also if no such pool runs
-  1      the pool is not as it should be for that: see the help of each verb
+  1      the pool is not there (status, resize), not closed (join), or runs and is
+         not as the flags say (start)
   2      bad usage
   3      gpool itself failed
   128+N  stopped by signal N`
@@ -174,7 +175,7 @@ func (l *link) wait() {
 // hasEnded reports whether an error says that there is no pool any more.
 func hasEnded(err error) bool {
 	_, none := errors.AsType[*noPoolError](err)
-	return none || errors.Is(err, wire.ErrServerGone) || faultOf(err) == wire.FaultEnded
+	return none || serverEnded(err)
 }
 
 // unlessGone is the error of a verb that wants a pool to end: one that has ended is none.

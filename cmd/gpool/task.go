@@ -89,7 +89,7 @@ func (t *task) payload(dst []byte, row *input.Row) ([]byte, error) {
 	columns := row.Columns
 	switch {
 	case len(columns) == 0:
-		return append(dst, msgpackNil), nil
+		return append(dst, value.Nil), nil
 	case len(columns) == 1 && !t.batch:
 		return t.only(dst, columns[0])
 	}
@@ -150,19 +150,11 @@ func (t *task) outcome(r *pool.Result) outcome {
 	if r.Kind != pool.Succeeded {
 		return o
 	}
-	o.value = r.Value
-	if len(o.value) == 0 {
-		o.value = []byte{msgpackNil}
-	}
-	if err := ipc.Precheck(o.value); err != nil {
-		o.kind, o.value = pool.Failed, nil
-		o.err = fmt.Errorf("what it returned is not one msgpack value: %w", err)
+	if o.value, o.err = value.Returned(r.Value); o.err != nil {
+		o.kind = pool.Failed
 	}
 	return o
 }
-
-// msgpackNil is what stands for the value of a task that has none, and for no argument.
-const msgpackNil = 0xc0
 
 // args are JSON only if the items were. One that is broken is a string.
 func (t *task) args(row *input.Row) []json.RawMessage {

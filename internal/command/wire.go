@@ -28,6 +28,13 @@ func (s Spec) Append(e *ipc.Encoder) {
 	e.BytesOf(s.Dir)
 }
 
+// Encoded is s as Append writes it, in memory of its own.
+func (s Spec) Encoded() []byte {
+	e := ipc.NewEncoder()
+	s.Append(e)
+	return e.Copy()
+}
+
 // DecodeSpec reads what Append wrote.
 func DecodeSpec(b []byte) (s Spec, err error) {
 	d, err := open(b)

@@ -82,7 +82,7 @@ func (r *jsonReader) value() error {
 	case c == 'f':
 		return r.literal("false", 0xc2)
 	case c == 'n':
-		return r.literal("null", 0xc0)
+		return r.literal("null", Nil)
 	}
 	return r.unexpected("a value")
 }

@@ -57,7 +57,7 @@ func appendFloat64(dst []byte, f float64) []byte {
 	return binary.BigEndian.AppendUint64(append(dst, 0xcb), math.Float64bits(f))
 }
 
-func appendNil(dst []byte) []byte { return append(dst, 0xc0) }
+func appendNil(dst []byte) []byte { return append(dst, Nil) }
 
 func appendBool(dst []byte, b bool) []byte {
 	if b {
@@ -122,6 +122,21 @@ func appendTime(dst []byte, t time.Time) []byte {
 	}
 	dst = binary.BigEndian.AppendUint32(append(dst, 0xc7, 12, 0xff), uint32(nanos))
 	return binary.BigEndian.AppendUint64(dst, seconds)
+}
+
+// Nil is what stands for the value of a task that has none, and for no argument.
+const Nil = 0xc0
+
+// Returned is what a task has returned, as one value: an empty one is nil. It is an error if it is
+// not one value: the program of the task may be anybody's.
+func Returned(src []byte) ([]byte, error) {
+	if len(src) == 0 {
+		return []byte{Nil}, nil
+	}
+	if err := ipc.Precheck(src); err != nil {
+		return nil, fmt.Errorf("what it returned is not one msgpack value: %w", err)
+	}
+	return src, nil
 }
 
 // AppendString appends s as a str value. The bytes of s need not be UTF-8; there

@@ -3,6 +3,7 @@ package admit
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -201,11 +202,26 @@ func (a *Auth) Lift(flags string) (string, error) {
 	unix.CloseOnExec(a.Read)
 	unix.CloseOnExec(a.Write)
 	a.Read, a.Write = lifted[0], lifted[1]
-	options, variables := flags, ""
-	if i := strings.Index(flags+" ", " -- "); i >= 0 {
-		options, variables = flags[:i], flags[i:]
-	}
+	options, variables := cutVariables(flags)
 	return options + " --jobserver-auth=" + a.String() + variables, nil
+}
+
+// cutVariables cuts MAKEFLAGS before what was set on make's command line.
+func cutVariables(flags string) (options, variables string) {
+	if i := strings.Index(flags+" ", " -- "); i >= 0 {
+		return flags[:i], flags[i:]
+	}
+	return flags, ""
+}
+
+// WithoutJobserver is MAKEFLAGS for commands that the jobserver does not reach, since they run in a
+// process that make has not started, and that may outlive it: without its address, and without -j.
+func WithoutJobserver(flags string) string {
+	options, variables := cutVariables(flags)
+	words := slices.DeleteFunc(strings.Fields(options), func(word string) bool {
+		return strings.HasPrefix(word, "--jobserver") || strings.HasPrefix(word, "-j")
+	})
+	return strings.Join(words, " ") + variables
 }
 
 // tooMany bounds how many tokens are asked for, whoever asks.

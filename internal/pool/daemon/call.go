@@ -14,7 +14,7 @@ import (
 func (s *Server) enter(e *entry) {
 	e.state = wire.Waiting
 	e.ticket = ticket{entry: e}
-	s.line.enter(&e.ticket, false)
+	s.line.enter(&e.ticket)
 }
 
 // dispatch gives free slots to those who wait.
@@ -23,7 +23,7 @@ func (s *Server) dispatch() {
 	if s.why != lives || s.recovering || len(s.unsaved) > 0 {
 		return
 	}
-	if wait := time.Until(s.held); wait > 0 {
+	if time.Now().Before(s.held) {
 		return // see lost
 	}
 	for {
@@ -58,7 +58,6 @@ func (s *Server) finish(e *entry, r wire.Result) {
 		r.End = time.Now()
 	}
 	e.result = r
-	s.close(e)
 	s.conclude(e)
 }
 

@@ -51,7 +51,7 @@ func (s *Server) queueLease(l *lease, q wire.Leasing) error {
 	}
 	its.waiting[l] = true
 	l.ticket = ticket{lease: l}
-	s.line.enter(&l.ticket, false)
+	s.line.enter(&l.ticket)
 	s.dispatch()
 	return nil
 }

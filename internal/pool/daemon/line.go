@@ -16,14 +16,8 @@ type ticket struct {
 	place *list.Element
 }
 
-// enter puts a ticket at the end of the line, or in front of it.
-func (l *line) enter(t *ticket, first bool) {
-	if first {
-		t.place = l.waiting.PushFront(t)
-		return
-	}
-	t.place = l.waiting.PushBack(t)
-}
+// enter puts a ticket at the end of the line.
+func (l *line) enter(t *ticket) { t.place = l.waiting.PushBack(t) }
 
 // leave takes a ticket out of the line, and reports whether it was still in it.
 func (l *line) leave(t *ticket) bool {

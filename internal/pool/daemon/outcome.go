@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"gpool/internal/command"
-	"gpool/internal/ipc"
 	"gpool/internal/pool"
 	"gpool/internal/pool/daemon/wire"
 )
@@ -70,17 +69,6 @@ func readStatus(r *wire.Result, p *pool.Result) {
 	}
 	r.Exit, r.Signal, r.Leaked, r.MaxRSS = status.Exit, status.Signal, status.Leaked, int64(status.MaxRSS)<<10
 	r.User, r.System = time.Duration(status.User)*time.Microsecond, time.Duration(status.System)*time.Microsecond
-}
-
-// checkValue finds what is wrong with the value of a task: its program may be anybody's.
-func checkValue(p *pool.Result) ([]byte, error) {
-	if len(p.Value) == 0 {
-		return []byte{0xc0}, nil // nil
-	}
-	if err := ipc.Precheck(p.Value); err != nil {
-		return nil, fmt.Errorf("what it returned is not one msgpack value: %w", err)
-	}
-	return p.Value, nil
 }
 
 // retryIf says which failures of a call are worth another attempt. It is asked by the loop of

@@ -109,9 +109,9 @@ func (s *Server) commandConfig() (pool.Config, error) {
 	c.Memory.Call = o.MaxRSS
 	if o.Initializer != "" {
 		c.InitTask = command.ExecTask
-		c.InitCommon = encoded(command.Spec{
+		c.InitCommon = command.Spec{
 			Mode: command.Literal, Words: []string{o.Shell, "-c", o.Initializer}, Path: o.Shell, Env: o.Origin.Env, Dir: o.Origin.Dir,
-		})
+		}.Encoded()
 	}
 	return c, s.launchCommands(&c)
 }
@@ -136,12 +136,6 @@ func (s *Server) programConfig(e *entry, environ []string) pool.Config {
 	l.Nice = o.Nice
 	c.Launcher = l
 	return c
-}
-
-func encoded(s command.Spec) []byte {
-	e := ipc.NewEncoder()
-	s.Append(e)
-	return e.Copy()
 }
 
 // put gives the runner a call.
@@ -192,12 +186,12 @@ func (r *runner) call(e *entry) pool.Call {
 	c := pool.Call{Item: e}
 	switch {
 	case r.key == callbackKey:
-		c.Task, c.Common = command.ExecTask, encoded(r.server.callbackSpec(e))
+		c.Task, c.Common = command.ExecTask, r.server.callbackSpec(e).Encoded()
 		return c
 	case e.call.Task != "":
 		c.Task, c.Payload = e.call.Task, e.call.Args
 	default:
-		c.Task, c.Common = command.ExecTask, encoded(r.server.spec(e))
+		c.Task, c.Common = command.ExecTask, r.server.spec(e).Encoded()
 	}
 	if t := e.call.Timeout; t > 0 {
 		c.Limits = &pool.Limits{Soft: t, Hard: t + r.server.options.Grace}

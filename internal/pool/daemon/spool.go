@@ -121,7 +121,7 @@ func (s *Server) restart(e *entry, attempt int) {
 
 // keepValue keeps what a task has returned, as a line.
 func (s *Server) keepValue(e *entry, p *pool.Result) error {
-	v, err := checkValue(p)
+	v, err := value.Returned(p.Value)
 	if err != nil {
 		return err
 	}

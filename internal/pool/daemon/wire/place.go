@@ -31,8 +31,13 @@ type Place struct {
 
 var poolName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-// ValidName reports whether a pool may be called so.
-func ValidName(name string) bool { return poolName.MatchString(name) }
+// NameError says that a pool cannot be called so.
+type NameError struct{ Name string }
+
+func (e *NameError) Error() string {
+	return fmt.Sprintf("%q is no name of a pool: it must be of letters, digits and the characters . _ -, "+
+		"begin with a letter or digit, and have at most 64 of them", e.Name)
+}
 
 // Locate says where the pool of that name lives, for our user. The socket and the lock are in
 // $XDG_RUNTIME_DIR/gpool, or in /tmp/gpool-UID if there is no such folder of our own; the spool is
@@ -40,9 +45,8 @@ func ValidName(name string) bool { return poolName.MatchString(name) }
 // which it differs must meet. Locate makes the folder of the socket, if need be, and makes sure
 // that nobody else can reach into it; the spool's is only looked at.
 func Locate(name string, getenv func(string) string) (Place, error) {
-	if !ValidName(name) {
-		return Place{}, fmt.Errorf("%q is no name of a pool: it must be of letters, digits and the characters . _ -, "+
-			"begin with a letter or digit, and have at most 64 of them", name)
+	if !poolName.MatchString(name) {
+		return Place{}, &NameError{name}
 	}
 	runtime := runtimeFolder(getenv("XDG_RUNTIME_DIR"))
 	if err := makePrivate(runtime, "XDG_RUNTIME_DIR"); err != nil {
