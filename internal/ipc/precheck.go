@@ -14,7 +14,8 @@ const maxDepth = 60
 var errTruncated = errors.New("a value is longer than the frame that holds it")
 
 // Precheck reports whether b is exactly one well-formed msgpack value whose
-// declared lengths fit into b and which nests at most 60 levels deep. Nothing may
+// declared lengths fit into b and which nests at most 60 levels deep; an array or
+// a map is a level also when it is empty, as it is to those who write it. Nothing may
 // be handed to the msgpack library that did not pass: the library allocates what a
 // header declares and recurses without a limit. It allocates nothing, and takes
 // a few nanoseconds a value; the contents of strings are skipped.
@@ -44,6 +45,9 @@ func Precheck(b []byte) error {
 			return errTruncated
 		}
 		pos += int(skip)
+		if depth == maxDepth && isContainer(b[pos-int(skip)-head]) {
+			return fmt.Errorf("values nest deeper than %d levels", maxDepth)
+		}
 		if children == 0 {
 			continue
 		}
@@ -51,12 +55,14 @@ func Precheck(b []byte) error {
 		if children > uint64(len(b)-pos) {
 			return errTruncated
 		}
-		if depth == maxDepth {
-			return fmt.Errorf("values nest deeper than %d levels", maxDepth)
-		}
 		depth++
 		left[depth] = children
 	}
+}
+
+// isContainer reports whether c begins an array or a map.
+func isContainer(c byte) bool {
+	return c >= 0x80 && c <= 0x9f || c >= 0xc0 && c <= 0xdf && shapes[c-0xc0].kind >= array
 }
 
 // header reads one msgpack header: its own length, how many bytes of content

@@ -3,11 +3,14 @@ package value
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"runtime"
 	"testing"
 	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
+
+	"gpool/internal/ipc"
 )
 
 func FuzzDecode(f *testing.F) {
@@ -24,6 +27,9 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add([]byte{0xc7, 5, 5, 0xdf, 0x7f, 0xff, 0xff, 0xff})
 	f.Add(nested(60))
+	f.Add(append(bytes.Repeat([]byte{0x91}, 60), 0x90))
+	f.Add(append(bytes.Repeat([]byte{0x81, 0xa4, 'N', 'e', 'x', 't'}, 60), 0xc0))
+	f.Add(append(bytes.Repeat([]byte{0x81, 0xa4, 'N', 'e', 'x', 't'}, 59), 0x80))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var before, after runtime.MemStats
 		for _, try := range []func(*testing.T, []byte){
@@ -54,6 +60,9 @@ func decodes[T any](t *testing.T, b []byte) {
 		return
 	}
 	out, err := Append(nil, &v)
+	if errors.Is(err, errTooDeep) && ipc.Precheck(append([]byte{0x91}, b...)) != nil {
+		return // at the last level a struct had no field that is a level of its own, and its encoding has
+	}
 	if err != nil {
 		t.Fatalf("%T was decoded but cannot be encoded: %v", v, err)
 	}
