@@ -180,7 +180,7 @@ func TestAdmission(t *testing.T) {
 
 func TestEvents(t *testing.T) {
 	var story []string
-	hear := func(e gpool.Event) {
+	hear := func(e gpool.PoolEvent) {
 		line := string(e.Kind)
 		if e.Task != "" {
 			line = fmt.Sprintf("%s: %s %d.%d %v", e.Kind, e.Task, e.Index, e.Attempt, e.Err)

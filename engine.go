@@ -41,6 +41,7 @@ type engine struct {
 	why     error            // the state is terminated: because of this
 	failure error            // why the pool has failed
 	queue   *queue           // of single calls; nil until there is one
+	host    *host            // its hub; nil until there is one
 	live    map[job]struct{} // Maps and iterators that are not over
 }
 
@@ -84,6 +85,7 @@ func newEngine(ctx context.Context, c *config, v *vault) (*engine, error) {
 	}
 	c.pool.Workers, c.pool.Stderr = c.workers, e.stderr
 	c.pool.Eager = !c.lazy
+	c.pool.Handler = e.answerWorker
 	if err := e.hooks(c); err != nil {
 		return nil, err
 	}
@@ -270,6 +272,7 @@ func (e *engine) endInputs() {
 	e.pool.Shut()
 	go func() { // ends with the pool, which Shut has begun
 		<-e.pool.Done()
+		e.shutHub()
 		e.unhook()
 		atExit.remove(e)
 	}()
@@ -305,6 +308,7 @@ func (e *engine) end(level pool.Level, why error) {
 	if q != nil {
 		q.terminate(err)
 	}
+	e.endHub()
 }
 
 // join waits for the end of the pool.

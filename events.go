@@ -7,24 +7,24 @@ import (
 	"gpool/internal/pool"
 )
 
-// EventKind says what has happened.
-type EventKind string
+// PoolEventKind says what has happened.
+type PoolEventKind string
 
 // The kinds of events.
 const (
-	WorkerStarted EventKind = "worker started" // it has said hello
-	WorkerReady   EventKind = "worker ready"   // its initializer has ended
-	WorkerLeft    EventKind = "worker left"    // it was told to
-	WorkerLost    EventKind = "worker lost"    // it died, or was ended; Err says how
-	WorkersFewer  EventKind = "workers fewer"  // there is no room for all of them; Err says why
-	CallStarted   EventKind = "call started"   // as far as can be told from here
-	CallRetried   EventKind = "call retried"   // an attempt has failed with Err, and another will follow
-	CallFinished  EventKind = "call finished"  // it has its result; Err is nil if it succeeded
+	WorkerStarted PoolEventKind = "worker started" // it has said hello
+	WorkerReady   PoolEventKind = "worker ready"   // its initializer has ended
+	WorkerLeft    PoolEventKind = "worker left"    // it was told to
+	WorkerLost    PoolEventKind = "worker lost"    // it died, or was ended; Err says how
+	WorkersFewer  PoolEventKind = "workers fewer"  // there is no room for all of them; Err says why
+	CallStarted   PoolEventKind = "call started"   // as far as can be told from here
+	CallRetried   PoolEventKind = "call retried"   // an attempt has failed with Err, and another will follow
+	CallFinished  PoolEventKind = "call finished"  // it has its result; Err is nil if it succeeded
 )
 
-// Event is one line of the story of a pool, for logs and metrics.
-type Event struct {
-	Kind    EventKind
+// PoolEvent is one line of the story of a pool, for logs and metrics.
+type PoolEvent struct {
+	Kind    PoolEventKind
 	Time    time.Time
 	Worker  int           // its number, from 1; 0 if there is none
 	Pid     int           // of the worker
@@ -39,18 +39,18 @@ type Event struct {
 // Events lets a function hear what happens, in order, on a goroutine of its own. Calls
 // wait for a function that is slow, and [Pool.Join] for its end. It costs some 200 ns a
 // call. It must not close the pool.
-func Events(hear func(Event)) Option {
+func Events(hear func(PoolEvent)) Option {
 	return poolOption(func(c *config) { c.hear = hear })
 }
 
-var eventKinds = map[pool.EventKind]EventKind{
+var eventKinds = map[pool.EventKind]PoolEventKind{
 	pool.WorkerStarted: WorkerStarted, pool.WorkerReady: WorkerReady, pool.WorkerLeft: WorkerLeft, pool.WorkerLost: WorkerLost,
 	pool.WorkersFewer: WorkersFewer, pool.CallStarted: CallStarted, pool.CallRetried: CallRetried, pool.CallFinished: CallFinished,
 }
 
 // publicEvent is an event in the words of this package.
-func (e *engine) publicEvent(in pool.Event) Event {
-	out := Event{Kind: eventKinds[in.Kind], Time: in.Time, Worker: in.Slot, Pid: in.Pid, Index: -1, Attempt: in.Attempt, Err: in.Err}
+func (e *engine) publicEvent(in pool.Event) PoolEvent {
+	out := PoolEvent{Kind: eventKinds[in.Kind], Time: in.Time, Worker: in.Slot, Pid: in.Pid, Index: -1, Attempt: in.Attempt, Err: in.Err}
 	if died, ok := errors.AsType[*pool.WorkerDiedError](in.Err); ok {
 		out.Err = publicDeath(Site{Index: -1}, died)
 	}

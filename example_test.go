@@ -346,7 +346,7 @@ var flaps = gpool.Register("flaps", func(ctx context.Context, host string) (stri
 
 func ExampleRetries() {
 	ctx := context.Background()
-	pool, err := gpool.New(ctx, gpool.Workers(1), gpool.Events(func(e gpool.Event) {
+	pool, err := gpool.New(ctx, gpool.Workers(1), gpool.Events(func(e gpool.PoolEvent) {
 		if e.Kind == gpool.CallRetried {
 			fmt.Println("again, since", e.Err)
 		}

@@ -97,6 +97,7 @@ func (r *registered) task(ctx context.Context, c *worker.Call) (b []byte, err er
 	if c.ID == 0 { // an initializer or finalizer
 		payload = c.Common
 	}
+	someCall.Store(c)
 	returned := false
 	defer func() {
 		if returned {

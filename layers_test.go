@@ -31,12 +31,12 @@ type room struct {
 var rooms = map[string]room{
 	".": {
 		ours: []string{"internal/worker", "internal/blackbox", "internal/session", "internal/value", "internal/ipc", "internal/pool/admit",
-			"internal/pool", "internal/pool/launch"},
+			"internal/pool", "internal/pool/launch", "internal/memory", "internal/pool/hub", "internal/pool/hub/wire"},
 		why: "the library's front door holds both halves, and nothing of the command line",
 	},
 	"cmd/gpool": {
 		ours: []string{".", "internal/command", "internal/input", "internal/ipc", "internal/pool",
-			"internal/pool/admit", "internal/pool/daemon", "internal/pool/daemon/wire", "internal/pool/joblog", "internal/pool/launch", "internal/pool/report",
+			"internal/pool/admit", "internal/pool/daemon", "internal/pool/daemon/wire", "internal/pool/hub", "internal/pool/hub/wire", "internal/pool/joblog", "internal/pool/launch", "internal/pool/report",
 			"internal/shelf", "internal/value"},
 		theirs: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "golang.org/x/term"},
 		why:    "the command is a customer: it decides nothing that a pool could decide, and reaches the worker through package gpool only",
@@ -46,7 +46,7 @@ var rooms = map[string]room{
 		why:  "an example has what a program of a user's has",
 	},
 	"bench": {
-		ours: []string{"internal/input", "internal/ipc", "internal/pool", "internal/pool/launch", "internal/worker"},
+		ours: []string{".", "internal/input", "internal/ipc", "internal/pool", "internal/pool/launch", "internal/worker"},
 		why:  "it measures the parts and plays both processes, so it uses them and nothing else",
 	},
 	"internal/ipc": {
@@ -59,8 +59,22 @@ var rooms = map[string]room{
 		why:    "it encodes the values of users, in both processes; it knows nothing of calls",
 	},
 	"internal/blackbox": {
+		ours:   []string{"internal/unnamed"},
 		theirs: []string{"golang.org/x/sys"},
 		why:    "both processes hold an end of it, and it depends on the system alone",
+	},
+	"internal/unnamed": {
+		theirs: []string{"golang.org/x/sys"},
+		why:    "it makes files that have no name, and knows nothing of what is in them",
+	},
+	"internal/memory": {
+		ours:   []string{"internal/unnamed"},
+		theirs: []string{"golang.org/x/sys"},
+		why:    "every process maps it, so it knows nothing of hubs",
+	},
+	"internal/peer": {
+		theirs: []string{"golang.org/x/sys"},
+		why:    "it asks the system who is at the other end, for whoever has one",
 	},
 	"internal/command": {
 		ours: []string{"internal/ipc"},
@@ -99,16 +113,25 @@ var rooms = map[string]room{
 	},
 	"internal/pool/daemon": {
 		ours: []string{"internal/command", "internal/ipc", "internal/pool", "internal/pool/daemon/journal", "internal/pool/daemon/wire",
-			"internal/pool/launch", "internal/value"},
+			"internal/pool/hub", "internal/pool/hub/wire", "internal/pool/launch", "internal/value"},
 		why: "it is a customer of pools, as cmd/gpool is: it hands them calls, and keeps what they print",
 	},
 	"internal/pool/daemon/journal": {
 		why: "it keeps records, and knows nothing of what is in them",
 	},
 	"internal/pool/daemon/wire": {
-		ours:   []string{"internal/ipc", "internal/value"},
+		ours:   []string{"internal/ipc", "internal/peer", "internal/value"},
 		theirs: []string{"golang.org/x/sys"},
 		why:    "server and clients share it, so it knows neither pools nor commands",
+	},
+	"internal/pool/hub": {
+		ours: []string{"internal/ipc", "internal/memory", "internal/pool/hub/wire", "internal/value"},
+		why:  "it is memory and decisions: who speaks with it, and over what, is the business of others",
+	},
+	"internal/pool/hub/wire": {
+		ours:   []string{"internal/ipc", "internal/peer", "internal/value"},
+		theirs: []string{"golang.org/x/sys"},
+		why:    "members of both processes share it, so it sees a Hub, and no pool",
 	},
 	"internal/pool/admit": {
 		theirs: []string{"golang.org/x/sys"},

@@ -41,7 +41,7 @@ type config struct {
 	procs        int
 	nice         int
 	admit        admit.Options
-	hear         func(Event)
+	hear         func(PoolEvent)
 	onlyOfPools  []string // names of options that make sense with processes only
 	err          error
 }

@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	"gpool"
 	"gpool/internal/input"
 	"gpool/internal/ipc"
 	"gpool/internal/pool"
@@ -29,10 +31,11 @@ import (
 var (
 	items = flag.Int("items", 2000, "items for each measurement of commands")
 	pairs = flag.Int("pairs", 5, "pairs of measurements for each figure")
-	only  = flag.String("only", "", "measure this alone: control or background")
+	only  = flag.String("only", "", "measure this alone: control, background or shared")
 )
 
 func main() {
+	gpool.Init()
 	switch {
 	case len(os.Args) == 2 && os.Args[1] == "worker":
 		serve()
@@ -91,13 +94,15 @@ func measure() error {
 		return b.control()
 	case "background":
 		return b.background()
+	case "shared":
+		return b.shared()
 	}
 	b.commands()
 	b.start()
 	if err := b.control(); err != nil {
 		return err
 	}
-	if err := b.background(); err != nil {
+	if err := errors.Join(b.background(), b.shared()); err != nil {
 		return err
 	}
 	return b.memory()

@@ -34,6 +34,7 @@ func newRoot(io stdio) *cobra.Command {
 	root.AddCommand(newApply(io))
 	root.AddCommand(newTasks(io))
 	addBackground(root, io)
+	addShared(root, io)
 	root.AddCommand(&cobra.Command{
 		Use: workerVerb, Short: "Serve calls on stdin and stdout; gpool starts this itself", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return &exitError{code: gpool.Worker()} },

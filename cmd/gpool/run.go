@@ -321,6 +321,11 @@ func (r *run) execute() error {
 
 // runPool runs the job in a pool of its own, and returns when nothing of either is left.
 func (r *run) runPool(ledger *ledger, story *story, screen *screen, gate *admit.Admission) (stopped stop, err error) {
+	closeHub, err := openHub()
+	if err != nil { // it can do without
+		fmt.Fprintf(screen.err, "gpool: what runs will find no hub of this run (gpool lock and the like use the background pool): %v\n", err)
+	}
+	defer closeHub()
 	config := r.config(screen, story, gate)
 	if err := r.work.configure(&config); err != nil {
 		return stopped, &exitError{exitPool, err}

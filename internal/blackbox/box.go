@@ -9,6 +9,8 @@ import (
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
+
+	"gpool/internal/unnamed"
 )
 
 // Box is the parent's end. One goroutine at a time.
@@ -21,10 +23,11 @@ type Box struct {
 // needs no descriptor, and takes memory only as it is written to. It has no name, so
 // nothing is left of it however the two processes end.
 func New() (*Box, *os.File, error) {
-	file, err := unnamed()
+	file, err := unnamed.File("black box", size)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a black box: %w", err)
 	}
+	seal(file)
 	mem, err := mapShared(int(file.Fd()))
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("map a black box: %w", err), file.Close())

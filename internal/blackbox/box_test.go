@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"gpool/internal/unnamed"
 )
 
 // open returns both ends of a new box.
@@ -229,7 +231,7 @@ func TestAScribbledBox(t *testing.T) {
 // A worker that cuts its box does not take the parent along.
 func TestACutBox(t *testing.T) {
 	for _, left := range []int64{0, int64(os.Getpagesize())} {
-		file, err := temporary()
+		file, err := unnamed.File("a box", size)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -272,7 +274,7 @@ func TestOpenRefusesWhatIsNoBox(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer short.Close()
-	zeros, err := temporary()
+	zeros, err := unnamed.File("a box", size)
 	if err != nil {
 		t.Fatal(err)
 	}

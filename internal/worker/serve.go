@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -76,6 +77,8 @@ type server struct {
 	out    *outbox
 	wakeC  chan struct{} // tells the runner that the queue or the end has changed
 
+	serial uint64 // of this connection in its process
+
 	mu      sync.Mutex
 	slot    int // from the init frame
 	queue   []*chunk
@@ -99,12 +102,16 @@ type chunk struct {
 	cancelled map[uint64]error // why, by id
 }
 
+// serials numbers the connections of this process.
+var serials atomic.Uint64
+
 // Serve speaks the worker's half of the protocol over in and out until the parent
 // says goodbye, or closes in. After a goodbye it runs the finalizer, if the parent has
 // named one, and returns nil. Without one it returns ErrOrphaned, or the reader's error
 // if the parent broke the protocol.
 func Serve(in io.Reader, out io.Writer, config Config) error {
 	s := &server{
+		serial: serials.Add(1),
 		config: config,
 		out:    newOutbox(ipc.NewWriter(out, config.Limits), config.Box),
 		wakeC:  make(chan struct{}, 1),

@@ -49,6 +49,9 @@ type Call struct {
 // the command, instead of filling somebody's memory.
 const outputWindow = 1 << 20
 
+// Token is a number that no other call of this process has, and never 0.
+func (c *Call) Token() uint64 { return c.server.serial<<48 | c.ID + 1 }
+
 // Output sends bytes that the call printed, in order, ahead of its result. The
 // bytes are copied. It waits while a window's worth of earlier ones has not been
 // taken, and returns the context's error when the call is cancelled meanwhile. Many

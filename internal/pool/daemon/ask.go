@@ -27,6 +27,7 @@ func (s *Server) mux() *wire.Mux {
 	handle(s, m, wire.Close, s.shut)
 	handle(s, m, wire.Join, s.join)
 	handle(s, m, wire.Terminate, s.terminate)
+	handle(s, m, wire.Share, s.share)
 	handle(s, m, wire.Lease, s.lease)
 	handle(s, m, wire.Release, s.giveBack)
 	return m

@@ -52,7 +52,7 @@ func (s *Server) runnerFor(e *entry) (*runner, error) {
 	if e.call.Task == "" {
 		return s.runner(commandKey, "", s.commandConfig)
 	}
-	environ := launch.With(e.context.Env, e.call.Env)
+	environ := launch.With(e.context.Env, append(s.hub.variables(), e.call.Env...))
 	slices.Sort(environ)
 	identity := strings.Join(slices.Concat([]string{e.call.Path, e.dir()}, e.call.Argv, []string{""}, settled(environ)), "\x00")
 	sum := sha256.Sum256([]byte(identity))
@@ -205,7 +205,8 @@ func (r *runner) call(e *entry) pool.Call {
 
 // spec is the command of a call.
 func (s *Server) spec(e *entry) command.Spec {
-	added := append(slices.Clone(e.call.Env), "GPOOL_ID="+s.id(e), "GPOOL_POOL="+s.place.Name)
+	added := append(s.hub.variables(), e.call.Env...)
+	added = append(added, "GPOOL_ID="+s.id(e), "GPOOL_POOL="+s.place.Name)
 	return command.Spec{
 		Mode: command.Literal, Words: e.call.Argv, Path: e.call.Path, Dir: e.dir(), Env: launch.With(e.context.Env, added),
 	}

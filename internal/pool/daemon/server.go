@@ -25,6 +25,7 @@ type Server struct {
 	mu sync.Mutex // guards what follows, and all entries, runners and leases
 	store
 
+	hub      *commons // nil if it cannot be had
 	line     line
 	held     time.Time          // nothing begins before it
 	runners  map[string]*runner // that take calls, by what they run
@@ -129,6 +130,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.endRunners()
 	s.quiesce()
 	err := s.leave()
+	s.hub.close()
 	s.serving.Wait()
 	return err
 }
@@ -138,6 +140,7 @@ func (s *Server) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.recovering = false
+	_ = s.openHub() // who wants it is told
 	for _, e := range s.entries {
 		if e.state == wire.Calling {
 			s.conclude(e)
@@ -267,13 +270,13 @@ func (s *Server) consider() {
 	busy := len(s.unsaved) > 0 || len(s.leases) > 0 || s.line.busy > 0 || s.line.length() > 0 || s.calling() > 0
 	if s.closed && !busy {
 		s.joined()
-		if s.met && s.clients() == 0 {
+		if s.met && s.clients() == 0 && s.hub.members() == 0 {
 			s.end(finished)
 			return
 		}
 	}
 	// A closed pool that is done waits for its clients; an open one for results to be fetched.
-	idle := !busy && (s.closed || len(s.peers) == 0 && s.wanted == 0)
+	idle := !busy && (s.closed || len(s.peers) == 0 && s.wanted == 0 && s.hub.idle())
 	switch {
 	case !idle:
 		s.idleSince = time.Time{}

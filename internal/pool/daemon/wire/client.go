@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gpool/internal/ipc"
+	"gpool/internal/peer"
 	"gpool/internal/value"
 )
 
@@ -147,7 +148,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // greetServer makes sure that the server is ours before a byte goes there.
 func greetServer(conn *net.UnixConn, p Place, version string) (pid int, err error) {
-	pid, uid, err := peerOf(conn)
+	pid, uid, err := peer.Of(conn)
 	switch {
 	case err != nil && ended(err):
 		return 0, fmt.Errorf("%w: it ended just now", ErrNoServer)

@@ -7,7 +7,7 @@ import (
 
 // Version is the version of this conversation, in both hellos. It changes with every change of a
 // message: server and clients come from one file, and differ only where it was replaced.
-const Version = 1
+const Version = 2
 
 // Method is a question that a client asks, with the types of what it sends and gets.
 type Method[Q, A any] string
@@ -43,6 +43,8 @@ const (
 	// connection ends. Slots are leased in turn with calls that wait. A client that gives the
 	// question up while the answer is on its way has the slot, and must end the connection.
 	Lease Method[Leasing, Nothing] = "lease"
+	// Share tells where the hub of the pool is.
+	Share Method[Nothing, Commons] = "share"
 	// Release gives so many of the connection's slots back.
 	Release Method[Size, Nothing] = "release"
 )
@@ -213,6 +215,9 @@ func (r *Result) Code() int {
 	}
 	return 1
 }
+
+// Commons is where a pool's calls and others share state.
+type Commons struct{ Hub string } // the address of the hub
 
 // Size is a number of slots.
 type Size struct{ N int }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gpool/internal/peer"
 )
 
 // ErrTaken says that a pool has a server already.
@@ -192,7 +194,7 @@ func (s *Seat) Accept() (*net.UnixConn, error) {
 		conn, err := s.listener.AcceptUnix()
 		switch {
 		case err == nil:
-			if _, uid, err := peerOf(conn); err == nil && uid == os.Geteuid() {
+			if _, uid, err := peer.Of(conn); err == nil && uid == os.Geteuid() {
 				return conn, nil
 			}
 			_ = conn.Close()

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gpool/internal/peer"
 )
 
 func TestOneSeat(t *testing.T) {
@@ -171,7 +173,7 @@ func TestAcceptWithoutDescriptors(t *testing.T) {
 
 func TestPeerOf(t *testing.T) {
 	a, _ := connected(t)
-	pid, uid, err := peerOf(a)
+	pid, uid, err := peer.Of(a)
 	if pid != os.Getpid() || uid != os.Geteuid() || err != nil {
 		t.Errorf("the peer is %d of %d, %v", pid, uid, err)
 	}

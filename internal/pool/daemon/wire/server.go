@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gpool/internal/ipc"
+	"gpool/internal/peer"
 	"gpool/internal/value"
 )
 
@@ -87,7 +88,7 @@ type session struct {
 // end, what they answer still travels, and Serve returns.
 func (m *Mux) Serve(conn *net.UnixConn, version string) error {
 	defer conn.Close()
-	pid, uid, err := peerOf(conn)
+	pid, uid, err := peer.Of(conn)
 	if err == nil {
 		_, err = greet(conn, "", version)
 	}

@@ -39,7 +39,7 @@ const (
 // be started from within a call of another pool.
 var notForServer = []string{
 	"GPOOL_ID", "GPOOL_POOL", "GPOOL_SEQ", "GPOOL_SLOT", "GPOOL_ATTEMPT", "PARALLEL_SEQ", "PARALLEL_JOBSLOT",
-	"GPOOL_WORKER", "GPOOL_BOX", "GPOOL_PROCS", readyVar,
+	"GPOOL_HUB", "GPOOL_ABANDONED", "GPOOL_WORKER", "GPOOL_BOX", "GPOOL_PROCS", readyVar,
 }
 
 // Start runs argv, whose first word is a path, as the server of a pool, and waits until it says by

@@ -1,4 +1,4 @@
-package wire
+package peer
 
 import (
 	"net"
@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peerOf returns the process and the user at the other end of conn, from the kernel. The pid is 0
+// Of returns the process and the user at the other end of conn, from the kernel. The pid is 0
 // if that does not know it.
-func peerOf(conn *net.UnixConn) (pid, uid int, err error) {
+func Of(conn *net.UnixConn) (pid, uid int, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return 0, 0, err
