@@ -92,7 +92,7 @@ func (h ref) acquire(ctx context.Context, op wire.Op, owner uint64) error {
 	if err != nil {
 		return err
 	}
-	h.taken(owner, reply.Flag)
+	h.taken(owner, reply)
 	return nil
 }
 
@@ -106,18 +106,21 @@ func (h ref) try(op wire.Op, owner uint64) (bool, error) {
 	case err != nil:
 		return false, err
 	}
-	h.taken(owner, reply.Flag)
+	h.taken(owner, reply)
 	return true, nil
 }
 
 // taken notes that this process has the lock once more.
-func (h ref) taken(owner uint64, abandoned bool) {
+func (h ref) taken(owner uint64, reply wire.Reply) {
 	p := h.at.post
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := h.holdKey(owner)
-	was := p.holds[key]
-	p.holds[key] = hold{was.times + 1, was.abandoned || abandoned}
+	if was := p.holds[key]; reply.N > 1 {
+		p.holds[key] = hold{was.times + 1, was.abandoned}
+	} else { // what it had before was taken from it
+		p.holds[key] = hold{1, reply.Flag}
+	}
 }
 
 // unlock gives up what this process has with one message that nobody answers; about what it has not it asks.

@@ -65,6 +65,9 @@ func (l *lock) release(a *ask) {
 	case l.holder == nil:
 		a.refuse(wire.FaultNotHeld, "the %s %q cannot be released: nobody holds it", a.Op.Kind(), a.Object)
 		return
+	case !l.reentrant && a.Hold && l.holder != a.member:
+		a.refuse(wire.FaultNotHeld, "the lock %q cannot be released: it was taken from this process, and %s has it", a.Object, l.holder.who)
+		return
 	case l.reentrant && !l.ownedBy(a):
 		a.refuse(wire.FaultNotOwner, "the rlock %q can be released by its owner only: owner %d of %s, not owner %d of %s",
 			a.Object, l.owner, l.holder.who, a.Owner, a.member.who)
