@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -53,6 +54,10 @@ type Link struct {
 	err      error
 	rights   []byte   // of the reader's: has room for one descriptor
 	received *os.File // of the reader's: the last one that came
+
+	expected atomic.Int32 // calls that wait
+	quick    atomic.Bool  // the last one was answered soon
+	asleep   atomic.Bool  // the reader waits for bytes as long as it takes
 
 	mu      sync.Mutex // guards what follows
 	last    uint64     // id of a request
@@ -174,6 +179,7 @@ func newLink(a Address, c *conn, who Peer) *Link {
 		address: a, conn: c, peer: who, out: newSender(c, 0, 0), patience: answerTime, rights: make([]byte, unix.CmsgSpace(4)),
 		done: make(chan struct{}), wrote: make(chan struct{}), waiting: make(map[uint64]*waiter),
 	}
+	l.quick.Store(true)
 	go func() { defer close(l.wrote); l.out.run() }()
 	go l.read()
 	return l
@@ -208,9 +214,16 @@ func (l *Link) call(ctx context.Context, r *Request) (Reply, *os.File, error) {
 	w := waiters.Get().(*waiter)
 	w.reply, w.file, w.files = Reply{}, nil, r.Op == MemFile
 	id := l.open(w)
+	from := time.Now()
+	l.expected.Add(1)
+	defer func() {
+		l.expected.Add(-1)
+		l.quick.Store(time.Since(from) < shortWait)
+	}()
 	if err := l.out.request(id, r, false); err != nil {
 		return l.unsent(id, r, err)
 	}
+	l.rouse()
 	select {
 	case <-w.ready:
 	case <-l.done:
@@ -396,11 +409,38 @@ type fileReader Link
 
 func (f *fileReader) Read(b []byte) (int, error) {
 	l := (*Link)(f)
-	n, got, _, _, err := l.conn.unix.ReadMsgUnix(b, l.rights)
+	n, got, err := l.receiveSome(b)
 	if got > 0 {
 		l.keepRights(l.rights[:got])
 	}
 	return n, err
+}
+
+// receiveSome waits for bytes, awake for a moment if somebody expects a quick answer.
+func (l *Link) receiveSome(b []byte) (n, got int, err error) {
+	for {
+		if l.expected.Load() > 0 && l.quick.Load() {
+			if n, got, none, err := l.conn.eager(b, l.rights); !none {
+				return n, got, err
+			}
+		}
+		l.asleep.Store(true)
+		n, got, _, _, err = l.conn.unix.ReadMsgUnix(b, l.rights)
+		l.asleep.Store(false)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, got, err
+		}
+		if err := l.conn.SetReadDeadline(time.Time{}); err != nil { // it was roused
+			return 0, 0, err
+		}
+	}
+}
+
+// rouse has the reader look out for an answer that is expected within moments.
+func (l *Link) rouse() {
+	if l.quick.Load() && l.asleep.Load() {
+		_ = l.conn.SetReadDeadline(time.Unix(1, 0)) // the reader takes it back; it fails only at the end
+	}
 }
 
 // keepRights keeps the last of the descriptors that came, which are closed on exec.

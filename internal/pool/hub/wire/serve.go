@@ -212,6 +212,7 @@ type session struct {
 	dec    *ipc.Decoder
 	open   atomic.Int64 // requests without an answer
 	own    uint64       // the last id of the server's own
+	quick  bool         // the last request came soon after the answer to the one before
 }
 
 // attend serves a member until the connection ends. The error says why if that was not in order.
@@ -252,8 +253,15 @@ type intake session
 func (t *intake) Read(b []byte) (int, error) {
 	t.out.cork(false)
 	t.out.room()
+	defer t.out.cork(true)
+	if t.quick {
+		if n, _, none, err := t.conn.eager(b, nil); !none {
+			return n, err
+		}
+	}
+	from := time.Now()
 	n, err := t.conn.Read(b)
-	t.out.cork(true)
+	t.quick = time.Since(from) < shortWait
 	return n, err
 }
 

@@ -9,6 +9,7 @@ import (
 const (
 	longestSocket = 103 // bytes of the path of a socket
 	abstractNames = false
+	closeOnExec   = 0
 )
 
 func setSilence(fd int, limit time.Duration) {
