@@ -62,7 +62,7 @@ func (e *Encoder) Len() int { return e.buf.Len() }
 func (e *Encoder) Encoded() []byte { return e.buf.Bytes() }
 
 // Copy returns what was written, as a slice of the caller's own.
-func (e *Encoder) Copy() []byte { return bytes.Clone(e.buf.Bytes()) }
+func (e *Encoder) Copy() []byte { return Clone(e.buf.Bytes()) }
 
 // Reset forgets what was written and keeps the memory.
 func (e *Encoder) Reset() { e.buf.Reset() }

@@ -63,8 +63,18 @@ type Reader struct {
 
 // assembly is a message that has arrived in part.
 type assembly struct {
-	body []byte
-	left uint64
+	pieces [][]byte // so that nothing is copied again for every piece that comes
+	length int
+	left   uint64
+}
+
+// whole puts the pieces together.
+func (a *assembly) whole() []byte {
+	body := make([]byte, 0, a.length)
+	for i, piece := range a.pieces {
+		body, a.pieces[i] = Append(body, piece), nil
+	}
+	return body
 }
 
 // NewReader returns a reader of r.
@@ -78,6 +88,7 @@ func NewReader(r io.Reader, limits Limits) *Reader {
 // message aliases the reader's memory and is valid until the next call.
 func (r *Reader) Next(m *Message) error {
 	m.forget()
+	m.Owned = false
 	r.dec.Reset(nil)
 	for {
 		body, err := r.frame()
@@ -103,6 +114,7 @@ func (r *Reader) Next(m *Message) error {
 		if err := r.decode(body, m); err != nil {
 			return r.broken(fmt.Errorf("a message in parts: %w", err), body)
 		}
+		m.Owned = true
 		if m.Kind == KindPart {
 			return r.broken(errors.New("a part of a message in parts is in parts itself"), nil)
 		}
@@ -207,13 +219,13 @@ func (r *Reader) part(p *part) ([]byte, error) {
 	if r.held += len(data); r.held > r.limits.Message {
 		return nil, fmt.Errorf("messages of more than %d bytes at once", r.limits.Message)
 	}
-	a.body, a.left = append(a.body, data...), left
+	a.pieces, a.length, a.left = append(a.pieces, Clone(data)), a.length+len(data), left
 	if left > 0 {
 		return nil, nil
 	}
 	delete(r.parts, id)
-	r.held -= len(a.body)
-	return a.body, nil
+	r.held -= a.length
+	return a.whole(), nil
 }
 
 // Writer puts messages on a stream. Messages gather in memory until Flush, which
@@ -251,7 +263,7 @@ func (w *Writer) End() error {
 		w.buf.Truncate(w.at)
 		return fmt.Errorf("a value of %d bytes is larger than the %d that may travel", n, w.limits.Message)
 	}
-	body := append([]byte(nil), w.buf.Bytes()[w.at+4:]...)
+	body := Clone(w.buf.Bytes()[w.at+4:])
 	w.buf.Truncate(w.at)
 	w.nextID++
 	// A part's envelope takes at most 30 bytes.

@@ -180,6 +180,28 @@ func TestALongMessageTravelsInParts(t *testing.T) {
 	}
 }
 
+func TestWhatCameInPartsIsOwned(t *testing.T) {
+	short, _ := outputOf(7, 50)
+	long, want := outputOf(8, 500)
+	frames := slices.Concat(framesOf(t, small, 0, long), framesOf(t, small, 10, short), framesOf(t, small, 20, long))
+	r := NewReader(bytes.NewReader(bytes.Join(frames, nil)), small)
+	var kept [][]byte
+	var m Message
+	for _, owned := range []bool{true, false, true} {
+		if err := r.Next(&m); err != nil || m.Owned != owned {
+			t.Fatalf("owned is %v, %v", m.Owned, err)
+		}
+		if m.Owned {
+			kept = append(kept, m.Output.Data)
+		}
+	}
+	for _, b := range kept {
+		if !bytes.Equal(b, want.Output.Data) {
+			t.Errorf("what was owned has changed to %x", b)
+		}
+	}
+}
+
 func TestPartsOfTwoMessagesMayInterleave(t *testing.T) {
 	encodeA, wantA := outputOf(1, 500)
 	encodeB, wantB := outputOf(2, 500)

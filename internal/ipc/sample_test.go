@@ -163,8 +163,10 @@ func readAll(r *Reader) (list []Message, err error) {
 	}
 }
 
-// clone takes a message out of the reader's memory.
+// clone takes a message out of the reader's memory. Owned is a matter of that, see
+// TestWhatCameInPartsIsOwned.
 func clone(m Message) Message {
+	m.Owned = false
 	m.Init.Common = bytes.Clone(m.Init.Common)
 	m.Init.FinalCommon = bytes.Clone(m.Init.FinalCommon)
 	m.Run.Common = bytes.Clone(m.Run.Common)

@@ -352,7 +352,7 @@ func (l *link) arrived(m *ipc.Message, batch *arrivals) error {
 		}
 		batch.list = append(batch.list, arrival{kind: m.Kind, hello: m.Hello})
 	case ipc.KindResult:
-		batch.list = append(batch.list, copyResult(&m.Result))
+		batch.list = append(batch.list, copyResult(m))
 	case ipc.KindOutput:
 		batch.list = append(batch.list, arrival{kind: m.Kind, id: m.Output.ID, stream: m.Output.Stream, data: bytes.Clone(m.Output.Data)})
 	case ipc.KindReturned:
@@ -368,19 +368,23 @@ func (l *link) arrived(m *ipc.Message, batch *arrivals) error {
 	return nil
 }
 
-// copyResult takes a result out of the reader's memory: one block for its bytes.
-func copyResult(m *ipc.Result) arrival {
+// copyResult takes a result out of the reader's memory, unless it is in its own: one block for its bytes.
+func copyResult(message *ipc.Message) arrival {
+	m := &message.Result
+	a := arrival{kind: ipc.KindResult, id: m.ID, start: m.Start, elapsed: m.Elapsed}
+	a.outcomes = append([]ipc.Outcome(nil), m.Outcomes...)
+	if message.Owned {
+		return a
+	}
 	size := 0
 	for i := range m.Outcomes {
 		size += len(m.Outcomes[i].Data)
 	}
 	block := make([]byte, 0, size)
-	a := arrival{kind: ipc.KindResult, id: m.ID, start: m.Start, elapsed: m.Elapsed}
-	a.outcomes = append([]ipc.Outcome(nil), m.Outcomes...)
 	for i := range a.outcomes {
 		o := &a.outcomes[i]
 		at := len(block)
-		block = append(block, o.Data...)
+		block = ipc.Append(block, o.Data)
 		o.Data = block[at:len(block):len(block)]
 	}
 	return a

@@ -1,11 +1,12 @@
 package value
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
 	"time"
+
+	"gpool/internal/ipc"
 )
 
 // Decode sets *v to what src holds, which must be exactly one value; an empty src
@@ -163,7 +164,7 @@ func readBytes(t token, name string) ([]byte, error) {
 	if !t.isText() {
 		return nil, mismatch(t, name)
 	}
-	return bytes.Clone(t.body), nil
+	return ipc.Clone(t.body), nil
 }
 
 func readSlice[E any](t token, rest []byte, name string, read func(token) (E, error)) ([]E, error) {
@@ -202,7 +203,7 @@ func readAny(b []byte) (v any, rest []byte, err error) {
 	case kindStr:
 		return string(t.body), rest, nil
 	case kindBin:
-		return bytes.Clone(t.body), rest, nil
+		return ipc.Clone(t.body), rest, nil
 	case kindArray:
 		return boxed(readAnySlice(t.n, rest))
 	case kindMap:

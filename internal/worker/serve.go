@@ -232,7 +232,7 @@ func (s *server) enqueue(m *ipc.Run) {
 	block := make([]byte, 0, size)
 	keep := func(b []byte) []byte {
 		at := len(block)
-		block = append(block, b...)
+		block = ipc.Append(block, b)
 		return block[at:len(block):len(block)]
 	}
 	c := &chunk{Run: ipc.Run{ID: m.ID, Task: m.Task, Seq: m.Seq, Attempt: m.Attempt}}
