@@ -887,6 +887,21 @@ func TestRemoteManager(t *testing.T) {
 	}
 }
 
+var putOne = gpool.Register("put-one", func(ctx context.Context, q gpool.Queue[string]) (struct{}, error) {
+	return struct{}{}, q.Put(ctx, "from a process")
+})
+
+func TestAProcessHasTheKeysOfItsParent(t *testing.T) {
+	b := &backend{T: t}
+	m, err := gpool.ListenManager("tcp:127.0.0.1:0", gpool.AuthKey())
+	b.ok(err)
+	defer m.Close()
+	q := gpool.NewQueue[string](m, 0)
+	p := gpool.NewProcess(putOne, q)
+	b.ok(p.Start(), p.Join(t.Context()))
+	b.equal(value[string](b)(q.TryGet()), "from a process")
+}
+
 func init() {
 	there["echo"] = func(ctx context.Context, k *kit) (string, error) {
 		n := 0

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"runtime"
@@ -303,6 +304,15 @@ func learnKey(address wire.Address, key wire.Key) {
 	posts.Lock()
 	defer posts.Unlock()
 	posts.keys[address] = key
+}
+
+// knownKeys are the keys that this process has.
+func knownKeys() map[wire.Address]wire.Key {
+	posts.Lock()
+	defer posts.Unlock()
+	known := maps.Clone(posts.keys)
+	maps.DeleteFunc(known, func(_ wire.Address, key wire.Key) bool { return key == nil })
+	return known
 }
 
 // someCall is any call of this worker: by it the parent can be asked.

@@ -231,7 +231,7 @@ func (p *Process) start() error {
 	parent := Current()
 	order := processOrder{
 		task: p.task, name: p.name, identity: p.identity, daemon: p.daemon,
-		parentPid: parent.Pid, parentName: parent.Name,
+		parentPid: parent.Pid, parentName: parent.Name, keys: knownKeys(),
 	}
 	relatives.add(p)
 	sentC := make(chan struct{})

@@ -1,6 +1,7 @@
 package gpool
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"gpool/internal/ipc"
+	"gpool/internal/pool/hub/wire"
 	"gpool/internal/pool/launch"
 	"gpool/internal/session"
 )
@@ -171,6 +173,9 @@ func serveProcess() int {
 		return exitInternal
 	}
 	parent := &ParentProcess{pid: order.parentPid, name: order.parentName, doneC: make(chan struct{})}
+	for address, key := range order.keys {
+		learnKey(address, key)
+	}
 	relatives.mu.Lock()
 	relatives.self, relatives.parent = order, parent
 	relatives.mu.Unlock()
@@ -207,6 +212,7 @@ type processOrder struct {
 	daemon     bool
 	parentPid  int
 	parentName string
+	keys       map[wire.Address]wire.Key // of the hubs whose handles it may be given
 }
 
 // run runs the task on the goroutine that called Init, which is main's: what wants the
@@ -251,7 +257,7 @@ func (o *processOrder) exitCode(err error) int {
 // encode pairs with decode. The order is an array, so that later versions can add to it.
 func (o *processOrder) encode() []byte {
 	e := ipc.NewEncoder()
-	e.Array(6)
+	e.Array(7)
 	e.Str(o.task)
 	e.Str(o.name)
 	e.Array(len(o.identity))
@@ -265,6 +271,11 @@ func (o *processOrder) encode() []byte {
 	e.Uint(daemon)
 	e.Uint(uint64(o.parentPid))
 	e.Str(o.parentName)
+	e.Array(2 * len(o.keys))
+	for address, key := range o.keys {
+		e.Str(string(address))
+		e.Bytes(key)
+	}
 	return e.Encoded()
 }
 
@@ -281,7 +292,12 @@ func (o *processOrder) decode(b []byte) error {
 	}
 	o.daemon = d.Uint() != 0
 	o.parentPid, o.parentName = int(d.Uint()), d.Str()
-	d.Skip(n - 6)
+	o.keys = make(map[wire.Address]wire.Key)
+	for left := d.Array(); left > 1 && d.Err() == nil; left -= 2 {
+		address := wire.Address(d.Str())
+		o.keys[address] = bytes.Clone(d.Bytes())
+	}
+	d.Skip(n - 7)
 	return d.Err()
 }
 
