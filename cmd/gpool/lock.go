@@ -180,7 +180,7 @@ func (h *holding) start(cmd *cobra.Command, name string, words []string) error {
 // requests are what takes and gives back.
 func (h *holding) requests(name string) (acquire, release wire.Request) {
 	if h.verb == "lock" {
-		return wire.Request{Op: wire.LockAcquire, Object: name}, wire.Request{Op: wire.LockRelease, Object: name}
+		return wire.Request{Op: wire.LockAcquire, Object: name}, wire.Request{Op: wire.LockRelease, Object: name, Hold: true}
 	}
 	r := wire.Request{Op: wire.SemAcquire, Object: name, Hold: true, Init: int64(h.count), N: 1}
 	acquire, release = r, r

@@ -25,8 +25,8 @@ put() {
 
 case ${1-} in
 '')
-	# The first worker waits for the end, the others crawl.
-	gpool map -j4 --unordered -- sh "$0" ::: wait crawl crawl crawl | sort
+	# The first worker waits for the end, the others crawl. If one fails, --halt ends the others.
+	gpool map -j4 --halt now,fail=1 --unordered -- sh "$0" ::: wait crawl crawl crawl | sort
 	;;
 wait)
 	put / start

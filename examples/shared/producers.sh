@@ -8,8 +8,10 @@ set -eu
 case ${1-} in
 '')
 	# All of it is one run of gpool, so it has a hub of its own, which ends with it. -j says how
-	# many run at once: those who wait for each other must all have a worker.
-	gpool starmap -j4 --colsep ' ' -- sh "$0" ::: 'produce 1 500' 'produce 501 1000' consume consume |
+	# many run at once: those who wait for each other must all have a worker. If one of them
+	# fails, --halt ends the others, which might wait for it.
+	printf '%s\n' 'produce 1 500' 'produce 501 1000' consume consume |
+		gpool starmap -j4 --halt now,fail=1 --colsep ' ' -- sh "$0" |
 		awk '{ sum += $1 } END { print "the sum is", sum }'
 	;;
 produce)
