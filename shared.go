@@ -119,8 +119,8 @@ type object struct {
 // ObjectOption says more about an object that is made.
 type ObjectOption func(*object)
 
-// Named gives an object a name, under which other programs find the same one: in the hub of a [Manager],
-// or a shell command in the hub of its pool. Without it an object has a name of its own that nobody guesses.
+// Named gives an object a name, under which other programs and shell commands find the same one in the hub
+// of a [Manager]. Without it an object has a name of its own that nobody guesses.
 // A name counts within its kind. What begins with # is refused by the commands.
 func Named(name string) ObjectOption { return func(o *object) { o.name = name } }
 
