@@ -3,6 +3,7 @@ package gpool
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"gpool/internal/pool/hub/wire"
@@ -135,6 +136,9 @@ func (d Dict[K, V]) CompareAndSwap(key K, old, new V) (bool, error) {
 
 // DictAppend adds elements to the list of a key, which may be missing, and returns its length.
 func DictAppend[K comparable, E any](d Dict[K, []E], key K, elements ...E) (int, error) {
+	if reflect.TypeFor[E]().Kind() == reflect.Uint8 {
+		return 0, fmt.Errorf("gpool: append to %s: bytes travel as one value, to which nothing can be appended: use Set", d.what())
+	}
 	r, err := d.keyed(wire.DictAppend, key)
 	if err != nil {
 		return 0, err
@@ -218,8 +222,14 @@ func (d Dict[K, V]) Map() (map[K]V, error) {
 // MarshalBinary makes the handle a value that can travel.
 func (d Dict[K, V]) MarshalBinary() ([]byte, error) { return d.marshal() }
 
+// MarshalText is [Dict.MarshalBinary], for JSON and the like.
+func (d Dict[K, V]) MarshalText() ([]byte, error) { return d.MarshalBinary() }
+
 // UnmarshalBinary reads what MarshalBinary has written.
 func (d *Dict[K, V]) UnmarshalBinary(b []byte) error { return d.unmarshal(b, "dict") }
+
+// UnmarshalText reads what MarshalText has written.
+func (d *Dict[K, V]) UnmarshalText(text []byte) error { return d.UnmarshalBinary(text) }
 
 // List is a list that processes share. Its elements are copies. Each method is atomic, and costs a round trip to the hub. An index
 // below 0 counts from the end; one that is out of range is [ErrStaleHandle].
@@ -317,8 +327,14 @@ func (l List[T]) Incr(i int, by T) (T, error) { return l.one(l.ask(wire.ListIncr
 // MarshalBinary makes the handle a value that can travel.
 func (l List[T]) MarshalBinary() ([]byte, error) { return l.marshal() }
 
+// MarshalText is [List.MarshalBinary], for JSON and the like.
+func (l List[T]) MarshalText() ([]byte, error) { return l.MarshalBinary() }
+
 // UnmarshalBinary reads what MarshalBinary has written.
 func (l *List[T]) UnmarshalBinary(b []byte) error { return l.unmarshal(b, "list") }
+
+// UnmarshalText reads what MarshalText has written.
+func (l *List[T]) UnmarshalText(text []byte) error { return l.UnmarshalBinary(text) }
 
 // Namespace is a set of names with values of any types.
 type Namespace struct{ ref }
@@ -388,5 +404,11 @@ func (n Namespace) String() string {
 // MarshalBinary makes the handle a value that can travel.
 func (n Namespace) MarshalBinary() ([]byte, error) { return n.marshal() }
 
+// MarshalText is [Namespace.MarshalBinary], for JSON and the like.
+func (n Namespace) MarshalText() ([]byte, error) { return n.MarshalBinary() }
+
 // UnmarshalBinary reads what MarshalBinary has written.
 func (n *Namespace) UnmarshalBinary(b []byte) error { return n.unmarshal(b, "space") }
+
+// UnmarshalText reads what MarshalText has written.
+func (n *Namespace) UnmarshalText(text []byte) error { return n.UnmarshalBinary(text) }

@@ -65,6 +65,9 @@ func (h *host) open() (wire.Address, error) {
 
 // listen is called under the lock.
 func (h *host) listen(address wire.Address, key wire.Key) error {
+	if err := key.Usable(address.Local()); err != nil {
+		return err
+	}
 	l, err := wire.Listen(address)
 	if err != nil {
 		return err
@@ -77,6 +80,7 @@ func (h *host) listen(address wire.Address, key wire.Key) error {
 	go func() { // ends with shut
 		defer close(served)
 		_ = server.Serve(l)
+		runtime.KeepAlive(h) // the hub lives as long as its door is open, whoever refers to it
 	}()
 	return nil
 }
@@ -87,6 +91,7 @@ func (h *host) shut() {
 	server, served := h.server, h.served
 	h.server, h.closed = nil, true
 	h.mu.Unlock()
+	removePost(h.address, h.post)
 	if server != nil {
 		server.Close()
 		<-served
@@ -179,6 +184,15 @@ func addPost(address wire.Address, p *post) {
 	}, address)
 }
 
+// removePost forgets a hub of this process, of which handles know by themselves: somebody else may serve there now.
+func removePost(address wire.Address, p *post) {
+	posts.Lock()
+	defer posts.Unlock()
+	if posts.own[address].Value() == p {
+		delete(posts.own, address)
+	}
+}
+
 // postAt is this process's access to the hub at an address.
 func postAt(address wire.Address) *post {
 	posts.Lock()
@@ -200,15 +214,38 @@ type farPost struct {
 	post    *post
 	address wire.Address
 
-	mu   sync.Mutex // held while it dials
+	mu   sync.Mutex
 	link *wire.Link // nil before the first use
+	dial *dialing   // under way; or nil
 }
 
-// dialTime bounds the making of a connection for what has no other limit.
+// dialing is the making of a connection, for which all wait who want one.
+type dialing struct {
+	doneC chan struct{}
+	err   error // read after doneC
+}
+
+// dialTime bounds the making of a connection.
 const dialTime = 10 * time.Second
 
 // reach returns the connection, and makes a new one if it has ended: what this process had is lost then.
 func (f *farPost) reach(ctx context.Context) (caller, error) {
+	for {
+		link, d := f.current()
+		if link != nil {
+			return farMember{link}, nil
+		}
+		if err := await(ctx, d.doneC); err != nil {
+			return nil, err
+		}
+		if d.err != nil {
+			return nil, d.err
+		}
+	}
+}
+
+// current is the connection, if there is one; else it is being made.
+func (f *farPost) current() (*wire.Link, *dialing) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.link != nil {
@@ -216,22 +253,52 @@ func (f *farPost) reach(ctx context.Context) (caller, error) {
 		case <-f.link.Done():
 			f.forget()
 		default:
-			return farMember{f.link}, nil
+			return f.link, nil
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, dialTime)
-	defer cancel()
-	key, err := keyOf(ctx, f.address)
-	if err != nil {
-		return nil, err
+	if f.dial == nil {
+		f.dial = &dialing{doneC: make(chan struct{})}
+		go f.make(f.dial) // ends within dialTime
 	}
-	if f.link, err = f.dial(ctx, key); err != nil {
-		return nil, err
-	}
-	return farMember{f.link}, nil
+	return nil, f.dial
 }
 
-func (f *farPost) dial(ctx context.Context, key wire.Key) (*wire.Link, error) {
+// make makes the connection.
+func (f *farPost) make(d *dialing) {
+	ctx, cancel := context.WithTimeout(context.Background(), dialTime)
+	defer cancel()
+	key, err := keyOf(ctx, f.address)
+	var link *wire.Link
+	if err == nil {
+		link, err = f.connect(ctx, key)
+	}
+	if errors.Is(err, wire.ErrKey) || errors.Is(err, wire.ErrKeyNeeded) {
+		unlearnKey(f.address) // our parent may know a newer one
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dial = nil
+	if err == nil {
+		f.take(link)
+	}
+	d.err = err
+	close(d.doneC)
+}
+
+// take is called under the lock. When the connection ends, what was had by it is lost.
+func (f *farPost) take(link *wire.Link) {
+	f.link = link
+	go func() { // ends with the connection
+		<-link.Done()
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.link == link {
+			f.forget()
+		}
+	}()
+}
+
+func (f *farPost) connect(ctx context.Context, key wire.Key) (*wire.Link, error) {
 	link, err := wire.Dial(ctx, f.address, key)
 	if err != nil {
 		return nil, fmt.Errorf("gpool: reach the hub at %s: %w", f.address, goneIfUnreachable(err))
@@ -241,7 +308,7 @@ func (f *farPost) dial(ctx context.Context, key wire.Key) (*wire.Link, error) {
 
 // dialWith makes sure that the hub accepts a key, and remembers it.
 func (f *farPost) dialWith(ctx context.Context, key wire.Key) error {
-	link, err := f.dial(ctx, key)
+	link, err := f.connect(ctx, key)
 	if err != nil {
 		return err
 	}
@@ -251,14 +318,14 @@ func (f *farPost) dialWith(ctx context.Context, key wire.Key) error {
 	if f.link != nil { // it has one, of the same key
 		return link.Close()
 	}
-	f.link = link
+	f.take(link)
 	return nil
 }
 
 // forget is called under the lock, when the connection has ended.
 func (f *farPost) forget() {
 	f.link = nil
-	f.post.blocks.close()
+	f.post.blocks.lose()
 	f.post.mu.Lock()
 	defer f.post.mu.Unlock()
 	clear(f.post.holds)
@@ -292,9 +359,10 @@ func keyOf(ctx context.Context, address wire.Address) (wire.Key, error) {
 		if err != nil {
 			return nil, fmt.Errorf("gpool: ask the parent process for the key of the hub at %s: %w", address, err)
 		}
-		if key = answer; len(answer) == 0 {
-			key = nil
+		if len(answer) == 0 { // it may know one later
+			return nil, nil
 		}
+		key = answer
 		learnKey(address, key)
 	}
 	return key, nil
@@ -304,6 +372,16 @@ func learnKey(address wire.Address, key wire.Key) {
 	posts.Lock()
 	defer posts.Unlock()
 	posts.keys[address] = key
+}
+
+// unlearnKey forgets a key that a worker has from its parent.
+func unlearnKey(address wire.Address) {
+	if someCall.Load() == nil {
+		return
+	}
+	posts.Lock()
+	defer posts.Unlock()
+	delete(posts.keys, address)
 }
 
 // knownKeys are the keys that this process has.

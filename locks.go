@@ -34,7 +34,8 @@ func (l Lock) LockStrict(ctx context.Context) error {
 // TryLock takes the lock if nobody has it, and reports whether it did.
 func (l Lock) TryLock() (bool, error) { return l.try(wire.LockAcquire, 0) }
 
-// Unlock lets the next one have it. A lock that nobody has is [ErrNotHeld].
+// Unlock lets the next one have it. A lock that this process has not taken and nobody has is [ErrNotHeld]; of one that it took and that somebody
+// else has unlocked, or that was lost with the connection to the hub, it may also return nil: nobody is asked.
 func (l Lock) Unlock() error { return l.unlock(wire.LockRelease, 0) }
 
 // Abandoned reports whether the process that had the lock before this one died with it. It may be asked while
@@ -50,8 +51,14 @@ func (l Lock) Locked() (bool, error) {
 // MarshalBinary makes the handle a value that can travel.
 func (l Lock) MarshalBinary() ([]byte, error) { return l.marshal() }
 
+// MarshalText is [Lock.MarshalBinary], for JSON and the like.
+func (l Lock) MarshalText() ([]byte, error) { return l.MarshalBinary() }
+
 // UnmarshalBinary reads what MarshalBinary has written.
 func (l *Lock) UnmarshalBinary(b []byte) error { return l.unmarshal(b, "lock") }
+
+// UnmarshalText reads what MarshalText has written.
+func (l *Lock) UnmarshalText(text []byte) error { return l.UnmarshalBinary(text) }
 
 // RLock is a lock that its owner may take again; it must then unlock it as often. The owner is the
 // call that runs, by its context, or what [WithOwner] says. Nobody else may unlock it: [ErrNotOwner].
@@ -80,8 +87,14 @@ func (l RLock) Abandoned(ctx context.Context) bool { return l.abandoned(ownerOf(
 // MarshalBinary makes the handle a value that can travel.
 func (l RLock) MarshalBinary() ([]byte, error) { return l.marshal() }
 
+// MarshalText is [RLock.MarshalBinary], for JSON and the like.
+func (l RLock) MarshalText() ([]byte, error) { return l.MarshalBinary() }
+
 // UnmarshalBinary reads what MarshalBinary has written.
 func (l *RLock) UnmarshalBinary(b []byte) error { return l.unmarshal(b, "rlock") }
+
+// UnmarshalText reads what MarshalText has written.
+func (l *RLock) UnmarshalText(text []byte) error { return l.UnmarshalBinary(text) }
 
 func (h ref) holdKey(owner uint64) string { return h.key() + "/" + strconv.FormatUint(owner, 16) }
 
@@ -242,8 +255,14 @@ func (s Semaphore) Value() (int, error) {
 // MarshalBinary makes the handle a value that can travel.
 func (s Semaphore) MarshalBinary() ([]byte, error) { return s.marshal() }
 
+// MarshalText is [Semaphore.MarshalBinary], for JSON and the like.
+func (s Semaphore) MarshalText() ([]byte, error) { return s.MarshalBinary() }
+
 // UnmarshalBinary reads what MarshalBinary has written.
 func (s *Semaphore) UnmarshalBinary(b []byte) error { return s.unmarshal(b, "sem", "bsem") }
+
+// UnmarshalText reads what MarshalText has written.
+func (s *Semaphore) UnmarshalText(text []byte) error { return s.UnmarshalBinary(text) }
 
 // Event is a flag that processes set and wait for.
 type Event struct{ ref }
@@ -279,8 +298,14 @@ func (e Event) Wait(ctx context.Context) error {
 // MarshalBinary makes the handle a value that can travel.
 func (e Event) MarshalBinary() ([]byte, error) { return e.marshal() }
 
+// MarshalText is [Event.MarshalBinary], for JSON and the like.
+func (e Event) MarshalText() ([]byte, error) { return e.MarshalBinary() }
+
 // UnmarshalBinary reads what MarshalBinary has written.
 func (e *Event) UnmarshalBinary(b []byte) error { return e.unmarshal(b, "event") }
+
+// UnmarshalText reads what MarshalText has written.
+func (e *Event) UnmarshalText(text []byte) error { return e.UnmarshalBinary(text) }
 
 // Cond is a condition: who has its lock may wait until somebody else, who has the lock, notifies it.
 type Cond struct{ ref }
@@ -395,8 +420,14 @@ func (c Cond) notify(ctx context.Context, n int) error {
 // MarshalBinary makes the handle a value that can travel.
 func (c Cond) MarshalBinary() ([]byte, error) { return c.marshal() }
 
+// MarshalText is [Cond.MarshalBinary], for JSON and the like.
+func (c Cond) MarshalText() ([]byte, error) { return c.MarshalBinary() }
+
 // UnmarshalBinary reads what MarshalBinary has written.
 func (c *Cond) UnmarshalBinary(b []byte) error { return c.unmarshal(b, "cond") }
+
+// UnmarshalText reads what MarshalText has written.
+func (c *Cond) UnmarshalText(text []byte) error { return c.UnmarshalBinary(text) }
 
 // Barrier lets a number of parties pass together, again and again.
 type Barrier struct{ ref }
@@ -428,6 +459,9 @@ func (b Barrier) wait(ctx context.Context, action func() error) (int, error) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
+	}
+	if ctx.Err() != nil { // it has given up already
+		return 0, errors.Join(context.Cause(ctx), b.Abort())
 	}
 	r := b.request(wire.BarrierWait)
 	r.Wait, r.Action = true, action != nil
@@ -481,5 +515,11 @@ func (b Barrier) Parties() int {
 // MarshalBinary makes the handle a value that can travel.
 func (b Barrier) MarshalBinary() ([]byte, error) { return b.marshal() }
 
+// MarshalText is [Barrier.MarshalBinary], for JSON and the like.
+func (b Barrier) MarshalText() ([]byte, error) { return b.MarshalBinary() }
+
 // UnmarshalBinary reads what MarshalBinary has written.
 func (b *Barrier) UnmarshalBinary(text []byte) error { return b.unmarshal(text, "barrier") }
+
+// UnmarshalText reads what MarshalText has written.
+func (b *Barrier) UnmarshalText(text []byte) error { return b.UnmarshalBinary(text) }

@@ -43,7 +43,7 @@ func ListenManager(address string, key []byte) (*Manager, error) {
 }
 
 // DialManager connects this process with a manager. A wrong key is an error that says so. The connection is made again when
-// it has ended and the manager is used; what this process held is lost then.
+// it has ended and the manager is used; what this process held is lost then. All Managers of one address share the connection, and so its Close.
 func DialManager(ctx context.Context, address string, key []byte) (*Manager, error) {
 	a, err := wire.ParseAddress(address)
 	if err != nil {

@@ -66,7 +66,7 @@ func (h *ref) readBlock(what string, t memory.Type) error {
 		*h = ref{}
 		return errors.New("it is a handle of no memory")
 	}
-	h.at.memory = &mapped{}
+	h.at.memory = &mapped{travelled: true}
 	return nil
 }
 
@@ -93,23 +93,41 @@ func (h ref) lock() RLock {
 
 // mapped is where a block is in this process, as one handle knows it: nowhere before it is first used.
 type mapped struct {
-	words atomic.Pointer[uint64] // of a block that is mapped
-	far   atomic.Bool            // it cannot be mapped here
-	mu    sync.Mutex             // held while it is made
+	travelled bool // the handle was sent to this process
+	use       atomic.Pointer[blockUse]
+	far       atomic.Bool // it cannot be mapped here
+	mu        sync.Mutex  // held while it is made
 }
 
-// blocks are those that are mapped in this process, by name.
+// errLostMemory is of handles that have outlived the connection over which their memory was had.
+var errLostMemory = fmt.Errorf("%w, or the connection to it: what this process had of its memory may be somebody else's now", ErrHubGone)
+
+// word is what is mapped, if it still may be used.
+func (m *mapped) word() (w *uint64, mapped bool, err error) {
+	u := m.use.Load()
+	switch {
+	case u == nil:
+		return nil, m.far.Load(), nil
+	case u.lost.Load():
+		return nil, true, errLostMemory
+	}
+	return u.word, true, nil
+}
+
+// blocks are those that are mapped in this process.
 type blocks struct {
 	mu   sync.Mutex
 	view *memory.Memory
-	open map[string]*blockUse
+	open map[int64]*blockUse // by where they lie: a name may be given to another one
 }
 
 // blockUse is one of them.
 type blockUse struct {
 	block   *memory.Block
+	word    *uint64
 	offset  int64
-	handles int // that use it
+	handles int         // that use it
+	lost    atomic.Bool // the connection has ended, and the hub may give the memory to others
 }
 
 // find maps the block of a handle if it is not, and returns its first word; nil if it is far.
@@ -117,10 +135,10 @@ func (m *mapped) find(o *object) (*uint64, error) {
 	if m == nil {
 		return nil, ErrNoHandle
 	}
-	if w := m.words.Load(); w != nil || m.far.Load() {
-		return w, nil
+	if w, known, err := m.word(); known {
+		return w, err
 	}
-	return m.open(o, &wire.Request{Op: wire.MemOpen, Object: o.name, Init: o.init, M: o.letter()})
+	return m.open(o, &wire.Request{Op: wire.MemOpen, Object: o.name, Init: o.init, M: o.letter(), Hold: m.travelled})
 }
 
 // make makes the block of a handle, with its first word.
@@ -135,15 +153,15 @@ func (m *mapped) make(o *object, word uint64) (*uint64, error) {
 func (m *mapped) open(o *object, r *wire.Request) (*uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if w := m.words.Load(); w != nil || m.far.Load() {
-		return w, nil
+	if w, known, err := m.word(); known {
+		return w, err
 	}
 	c, err := o.post.reach(context.Background())
 	if err != nil {
 		return nil, err
 	}
 	u, err := o.post.blocks.use(c, r)
-	if fault, ok := errors.AsType[*wire.Fault](err); ok && fault.Code == wire.FaultNoMemory {
+	if errors.Is(err, errFar) {
 		m.far.Store(true)
 		return nil, nil
 	}
@@ -152,8 +170,8 @@ func (m *mapped) open(o *object, r *wire.Request) (*uint64, error) {
 	}
 	mine := o.post.blocks
 	runtime.AddCleanup(o, func(name string) { mine.drop(c, name, u) }, o.name)
-	m.words.Store(u.block.Word(0))
-	return m.words.Load(), nil
+	m.use.Store(u)
+	return u.word, nil
 }
 
 // use opens a block and maps it, or uses it once more. The lock is held all the time, so that drop does not give
@@ -168,22 +186,38 @@ func (b *blocks) use(c caller, r *wire.Request) (*blockUse, error) {
 	}
 	if b.view == nil {
 		view, err := c.Memory(ctx)
+		if fault, ok := errors.AsType[*wire.Fault](err); ok && fault.Code == wire.FaultNoMemory {
+			return nil, errFar
+		}
 		if err != nil {
 			return nil, err
 		}
-		b.view, b.open = view, make(map[string]*blockUse)
+		b.view, b.open = view, make(map[int64]*blockUse)
 	}
-	u := b.open[r.Object]
-	if u == nil {
+	u := b.open[reply.N]
+	if u == nil || len(u.block.Bytes()) != int(reply.M) {
 		block, err := b.view.Map(reply.N, reply.M)
 		if err != nil {
 			return nil, err
 		}
-		u = &blockUse{block: block, offset: reply.N}
-		b.open[r.Object] = u
+		u = &blockUse{block: block, word: block.Word(0), offset: reply.N}
+		b.open[reply.N] = u
 	}
 	u.handles++
 	return u, nil
+}
+
+// errFar says that memory cannot be mapped in this process.
+var errFar = errors.New("the memory of the hub is not on this machine")
+
+// lose marks all as lost.
+func (b *blocks) lose() {
+	b.mu.Lock()
+	for _, u := range b.open {
+		u.lost.Store(true)
+	}
+	b.mu.Unlock()
+	b.close()
 }
 
 // close gives up what no handle uses; what one uses stays.
@@ -204,10 +238,10 @@ func (b *blocks) drop(c caller, name string, u *blockUse) {
 		return
 	}
 	u.block.Unmap()
-	if b.open[name] != u { // its hub has ended
+	if b.open[u.offset] != u { // the connection has ended
 		return
 	}
-	delete(b.open, name)
+	delete(b.open, u.offset)
 	_ = c.Send(&wire.Request{Op: wire.MemDrop, Object: name, N: u.offset}) // a hub that is gone has freed it
 }
 
@@ -333,10 +367,16 @@ func (v Value[T]) Clone() (Value[T], error) {
 // MarshalBinary makes the handle a value that can travel.
 func (v Value[T]) MarshalBinary() ([]byte, error) { return v.marshalBlock() }
 
+// MarshalText is [Value.MarshalBinary], for JSON and the like.
+func (v Value[T]) MarshalText() ([]byte, error) { return v.MarshalBinary() }
+
 // UnmarshalBinary reads what MarshalBinary has written.
 func (v *Value[T]) UnmarshalBinary(b []byte) error {
 	return errors.Join(v.unmarshal(b, "mem"), v.readBlock("value", memory.TypeOf[T]()))
 }
+
+// UnmarshalText reads what MarshalText has written.
+func (v *Value[T]) UnmarshalText(text []byte) error { return v.UnmarshalBinary(text) }
 
 // marshalBlock is marshal, and tells the hub that the handle travels.
 func (h ref) marshalBlock() ([]byte, error) {
@@ -470,7 +510,13 @@ func (a Array[T]) Clone() (Array[T], error) {
 // MarshalBinary makes the handle a value that can travel.
 func (a Array[T]) MarshalBinary() ([]byte, error) { return a.marshalBlock() }
 
+// MarshalText is [Array.MarshalBinary], for JSON and the like.
+func (a Array[T]) MarshalText() ([]byte, error) { return a.MarshalBinary() }
+
 // UnmarshalBinary reads what MarshalBinary has written.
 func (a *Array[T]) UnmarshalBinary(b []byte) error {
 	return errors.Join(a.unmarshal(b, "mem"), a.readBlock("array", memory.TypeOf[T]()))
 }
+
+// UnmarshalText reads what MarshalText has written.
+func (a *Array[T]) UnmarshalText(text []byte) error { return a.UnmarshalBinary(text) }

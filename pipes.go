@@ -192,5 +192,11 @@ func WaitConns(ctx context.Context, conns ...Conn) (ready []Conn, err error) {
 // MarshalBinary makes the handle a value that can travel.
 func (c Conn) MarshalBinary() ([]byte, error) { return c.marshal() }
 
+// MarshalText is [Conn.MarshalBinary], for JSON and the like.
+func (c Conn) MarshalText() ([]byte, error) { return c.MarshalBinary() }
+
 // UnmarshalBinary reads what MarshalBinary has written.
 func (c *Conn) UnmarshalBinary(b []byte) error { return c.unmarshal(b, "pipe") }
+
+// UnmarshalText reads what MarshalText has written.
+func (c *Conn) UnmarshalText(text []byte) error { return c.UnmarshalBinary(text) }

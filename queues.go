@@ -165,6 +165,9 @@ func (q Queue[T]) Done(n ...int) error {
 	if len(n) > 0 {
 		r.N = int64(n[0])
 	}
+	if r.N == 0 { // to the hub that is one
+		return nil
+	}
 	_, err := q.call(context.Background(), r)
 	return err
 }
@@ -180,8 +183,14 @@ func (q Queue[T]) Join(ctx context.Context) error {
 // MarshalBinary makes the handle a value that can travel.
 func (q Queue[T]) MarshalBinary() ([]byte, error) { return q.marshal() }
 
+// MarshalText is [Queue.MarshalBinary], for JSON and the like.
+func (q Queue[T]) MarshalText() ([]byte, error) { return q.MarshalBinary() }
+
 // UnmarshalBinary reads what MarshalBinary has written.
 func (q *Queue[T]) UnmarshalBinary(b []byte) error { return q.unmarshal(b, "queue") }
+
+// UnmarshalText reads what MarshalText has written.
+func (q *Queue[T]) UnmarshalText(text []byte) error { return q.UnmarshalBinary(text) }
 
 // encodeShared encodes what a shared object is given.
 func encodeShared[T any](v *T, h ref) ([]byte, error) {

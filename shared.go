@@ -66,7 +66,7 @@ var faultErrors = map[wire.FaultCode]error{
 	wire.FaultBusy: ErrEmpty, wire.FaultCancelled: context.Canceled, wire.FaultClosed: ErrClosed, wire.FaultBroken: ErrBarrierBroken,
 	wire.FaultMissing: ErrStaleHandle, wire.FaultGone: ErrHubGone, wire.FaultNotHeld: ErrNotHeld, wire.FaultNotOwner: ErrNotOwner,
 	wire.FaultOverflow: ErrOverflow, wire.FaultMismatch: ErrMismatch, wire.FaultTooLong: ErrTooLong, wire.FaultType: ErrWrongType,
-	wire.FaultNoMemory: ErrNoMemory,
+	wire.FaultNoMemory: ErrNoMemory, wire.FaultNoRoom: ErrNoMemory,
 }
 
 // caller is a member of a hub: in this process, or at the other end of a connection.
@@ -133,7 +133,11 @@ func newHandle(h Hub, kind string, init int64, options []ObjectOption) ref {
 	if o.name == "" {
 		o.name = "#" + rand.Text()
 	}
-	p, err := h.hubOf()
+	err := errors.New("gpool: there is no hub: a Pool, a ThreadPool, an Executor, a Manager or HubOf is needed")
+	var p *post
+	if h != nil {
+		p, err = h.hubOf()
+	}
 	if err != nil {
 		p = newPost(
 			func(context.Context) (caller, error) { return nil, err },

@@ -28,13 +28,8 @@ func (b *barrier) do(a *ask) {
 		}
 	case wire.BarrierPass:
 		b.pass(a)
-	case wire.BarrierAbort:
-		b.breakUp("aborted by %s", a.member.who)
-		a.answer(wire.Reply{})
-	case wire.BarrierReset:
-		b.breakUp("reset by %s", a.member.who)
-		b.broken = false
-		a.answer(wire.Reply{})
+	case wire.BarrierAbort, wire.BarrierReset:
+		b.end(a)
 	case wire.BarrierState:
 		if b.begin(a) {
 			a.answer(wire.Reply{N: int64(b.waiting.n + b.passing.n), Flag: b.broken, M: b.parties})
@@ -42,6 +37,20 @@ func (b *barrier) do(a *ask) {
 	default:
 		a.unknown()
 	}
+}
+
+// end breaks the barrier, or makes it anew. Who does it may say how many parties it has.
+func (b *barrier) end(a *ask) {
+	if a.Init != 0 && !b.begin(a) {
+		return
+	}
+	if a.Op == wire.BarrierAbort {
+		b.breakUp("aborted by %s", a.member.who)
+	} else {
+		b.breakUp("reset by %s", a.member.who)
+		b.broken = false
+	}
+	a.answer(wire.Reply{})
 }
 
 // begin gives the barrier the number of parties that the first request says, and refuses others that say
@@ -62,6 +71,10 @@ func (b *barrier) begin(a *ask) bool {
 func (b *barrier) wait(a *ask) {
 	if b.broken {
 		a.refuse(wire.FaultBroken, "the barrier %q is broken: reset it before it is used again", a.Object)
+		return
+	}
+	if !a.Wait && int64(b.waiting.n+1) < b.parties {
+		a.busy("%d of the %d parties of the barrier %q are there", b.waiting.n, b.parties, a.Object)
 		return
 	}
 	b.waiting.add(a)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"gpool/internal/pool/hub/wire"
+	"gpool/internal/value"
 )
 
 func init() {
@@ -92,7 +93,7 @@ func (d *dict) delete(e *entry) {
 func (d *dict) found(a *ask) *entry {
 	e := d.at(a.Key)
 	if e == nil {
-		a.refuse(wire.FaultMissing, "the %s %q has no key %.80q", a.Op.Kind(), a.Object, a.Key)
+		a.refuse(wire.FaultMissing, "the %s %q has no key %.80q", a.Op.Kind(), a.Object, readable(a.Key))
 	}
 	return e
 }
@@ -159,7 +160,7 @@ func (d *dict) incr(a *ask) {
 	}
 	sum, err := add(old, a.Values[0])
 	if err != nil {
-		a.fail(err, "add to the key %.80q of the dict %q", a.Key, a.Object)
+		a.fail(err, "add to the key %.80q of the dict %q", readable(a.Key), a.Object)
 		return
 	}
 	d.set(a.Key, sum)
@@ -173,7 +174,7 @@ func (d *dict) append(a *ask) {
 	}
 	longer, n, err := extend(old, a.Values)
 	if err != nil {
-		a.fail(err, "append to the key %.80q of the dict %q", a.Key, a.Object)
+		a.fail(err, "append to the key %.80q of the dict %q", readable(a.Key), a.Object)
 		return
 	}
 	d.set(a.Key, longer)
@@ -248,4 +249,13 @@ func (a *ask) hasValues(n int) bool {
 		a.refuse(wire.FaultRefused, "%s needs %d values, not %d", a.Op, n, len(a.Values))
 	}
 	return len(a.Values) == n
+}
+
+// readable is a key as people have written it, if it is text or a number.
+func readable(key []byte) string {
+	text, err := value.AppendText(nil, key)
+	if err != nil {
+		return string(key)
+	}
+	return string(text)
 }

@@ -255,7 +255,13 @@ func (h *Hub) drop(a *ask) {
 }
 
 // gone answers a request whose object was dropped.
-func (a *ask) gone() { a.refuse(wire.FaultGone, "%s %q was dropped", a.Op.Kind(), a.Object) }
+func (a *ask) gone() {
+	if a.member.hub.ended {
+		a.refuse(wire.FaultGone, "the hub has ended")
+		return
+	}
+	a.refuse(wire.FaultGone, "the %s %q was dropped", a.Op.Kind(), a.Object)
+}
 
 // cancelled answers a request that was given up.
 func (a *ask) cancelled() { a.refuse(wire.FaultCancelled, "%s was given up", a.Op) }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"gpool/internal/memory"
 	"gpool/internal/pool/hub/wire"
@@ -15,7 +16,7 @@ import (
 
 func init() {
 	makers["mem"] = func(h *Hub, r *wire.Request) object {
-		return &block{hub: h, name: r.Object, users: make(map[*member]bool), senders: make(map[*member]bool)}
+		return &block{hub: h, name: r.Object, users: make(map[*member]bool), senders: make(map[*member]bool), ghosts: make(map[int]bool)}
 	}
 }
 
@@ -27,6 +28,14 @@ type sharedMemory struct {
 	// nameless are the blocks whose names were dropped while members had them, by those names, the
 	// oldest first.
 	nameless map[string][]*block
+	// haunted are the blocks that a process may have mapped whose connection has ended.
+	haunted map[*block]struct{}
+}
+
+// alive reports whether a process lives. It is the one thing that the hub asks the system.
+var alive = func(pid int) bool {
+	err := syscall.Kill(pid, 0)
+	return err == nil || err == syscall.EPERM
 }
 
 // LimitMemory says how many bytes of shared memory there can be; without it, or with 0, it is half
@@ -60,7 +69,7 @@ func (s *sharedMemory) open() (*memory.Arena, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.arena, s.nameless = arena, make(map[string][]*block)
+	s.arena, s.nameless, s.haunted = arena, make(map[string][]*block), make(map[*block]struct{})
 	return arena, nil
 }
 
@@ -82,6 +91,7 @@ type block struct {
 	letter  memory.Type
 	users   map[*member]bool // that have it open; exactly these have touched it
 	senders map[*member]bool // that have sent a handle to it, and nobody else has opened it since
+	ghosts  map[int]bool     // processes that had it open when their connection ended, and may go on writing
 	dropped bool             // it has lost its name
 }
 
@@ -91,7 +101,18 @@ const wordBytes = 8
 // knows the name.
 func (b *block) wanted() bool {
 	named := b.offset != 0 && !b.dropped && !strings.HasPrefix(b.name, "#")
-	return named || len(b.users) > 0 || len(b.senders) > 0
+	return named || len(b.users) > 0 || len(b.senders) > 0 || len(b.ghosts) > 0
+}
+
+// reap frees the blocks whose last processes have ended meanwhile.
+func (h *Hub) reap() {
+	for b := range h.shared.haunted {
+		maps.DeleteFunc(b.ghosts, func(pid int, _ bool) bool { return !alive(pid) })
+		if len(b.ghosts) == 0 {
+			delete(h.shared.haunted, b)
+			b.settle()
+		}
+	}
 }
 
 func (b *block) do(a *ask) {
@@ -170,9 +191,23 @@ func (b *block) use(a *ask, length int64, first []byte) (made bool, refusal *wir
 		return false, refusal
 	}
 	b.users[a.member] = true
-	// What another member sent has arrived. What this one sent has not.
-	maps.DeleteFunc(b.senders, func(m *member, _ bool) bool { return m != a.member })
+	b.arrived(a)
 	return made, nil
+}
+
+// arrived notes that a handle has arrived. What another member sent has; what this one sent has only if its handle has
+// travelled (Hold) and nobody else has sent one: then it has come back to it.
+func (b *block) arrived(a *ask) {
+	others := 0
+	for m := range b.senders {
+		if m != a.member {
+			delete(b.senders, m)
+			others++
+		}
+	}
+	if a.Hold && others == 0 {
+		delete(b.senders, a.member)
+	}
 }
 
 func (b *block) check(a *ask, length int64, first []byte) *wire.Reply {
@@ -197,16 +232,17 @@ func refusal(code wire.FaultCode, format string, args ...any) *wire.Reply {
 
 // make takes memory. What fails leaves the block without.
 func (b *block) make(a *ask, length int64, first []byte) *wire.Reply {
+	b.hub.reap()
 	arena, err := b.hub.shared.open()
 	if err != nil {
-		return refusal(wire.FaultNoMemory, "%v", err)
+		return refusal(wire.FaultNoRoom, "%v", err)
 	}
 	offset, err := arena.Alloc(length, first)
 	switch {
 	case errors.Is(err, memory.ErrNoRoom):
-		return refusal(wire.FaultNoMemory, "%v: make %q smaller, drop others, or allow more", err, b.name)
+		return refusal(wire.FaultNoRoom, "%v: make %q smaller, drop others, or allow more", err, b.name)
 	case err != nil:
-		return refusal(wire.FaultNoMemory, "%v", err)
+		return refusal(wire.FaultNoRoom, "%v", err)
 	}
 	b.offset, b.length, b.letter = offset, length, memory.Type(a.M)
 	return nil
@@ -229,6 +265,9 @@ func (b *block) sent(a *ask) {
 	if b.offset == 0 {
 		a.refuse(wire.FaultMissing, "there is no shared memory %q that could be sent", b.name)
 		return
+	}
+	if !b.users[a.member] { // it passes on what was sent to it, and has not looked at it
+		clear(b.senders)
 	}
 	b.senders[a.member] = true
 	a.answer(wire.Reply{})
@@ -285,6 +324,10 @@ func encodeWord(w uint64) [][]byte { return [][]byte{binary.NativeEndian.AppendU
 func (b *block) cancel(a *ask) { a.cancelled() } // nothing waits here
 
 func (b *block) leave(m *member) {
+	if m.left && b.users[m] && m.who.Pid > 0 && m.who.UID >= 0 && alive(m.who.Pid) {
+		b.ghosts[m.who.Pid] = true
+		b.hub.shared.haunted[b] = struct{}{}
+	}
 	delete(b.users, m)
 	b.settle()
 }

@@ -116,7 +116,7 @@ func TestMemoryThatCannotBe(t *testing.T) {
 		})
 	}
 	for _, n := range []int64{1 << 20, 1 << 50, math.MaxInt64} {
-		a.refused(wire.FaultNoMemory, wire.MemOpen, initial(n), of('q'), mayMake)
+		a.refused(wire.FaultNoRoom, wire.MemOpen, initial(n), of('q'), mayMake)
 	}
 	a.refused(wire.FaultMissing, wire.MemOpen, initial(8), of('q'))
 	a.refused(wire.FaultMissing, wire.ValueLoad, of('q'))

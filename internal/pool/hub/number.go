@@ -15,6 +15,9 @@ import (
 // zero is 0 in msgpack.
 var zero = []byte{0}
 
+// float32Code begins a float of 32 bits.
+const float32Code = 0xca
+
 // errOverflow says that a sum is no msgpack number.
 var errOverflow = errors.New("the sum does not fit 64 bits")
 
@@ -44,6 +47,10 @@ func add(x, y []byte) ([]byte, error) {
 	}
 	if a.isFloat || b.isFloat {
 		sum := a.real() + b.real()
+		if y[0] == float32Code && (x[0] == float32Code || !a.isFloat) { // of float32s: as the one who adds has it
+			short := float32(sum)
+			return value.Append(nil, &short)
+		}
 		return value.Append(nil, &sum)
 	}
 	low, carry := bits.Add64(a.low, b.low, 0)

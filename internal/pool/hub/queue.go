@@ -10,7 +10,7 @@ import (
 )
 
 func init() {
-	makers["queue"] = func(*Hub, *wire.Request) object { return &queue{} }
+	makers["queue"] = func(_ *Hub, r *wire.Request) object { return &queue{nameless: strings.HasPrefix(r.Object, "#")} }
 }
 
 // getBytes is how much a get for many items takes at most, if that is not one item alone: its
@@ -31,6 +31,8 @@ type queue struct {
 	limit      int64 // 0 or less: none
 	sized      bool  // limit has been said
 	closed     bool
+	nameless   bool // a program has named it
+	counted    bool // somebody has said Done, Join or Hold: what is unfinished matters
 	items      ring
 	unfinished int64
 	holders    []*holder // of one item or more, in the order in which they began to hold
@@ -52,6 +54,7 @@ func (q *queue) do(a *ask) {
 		q.put(a)
 	case wire.QueueGet:
 		q.size(a)
+		q.counted = q.counted || a.Hold
 		q.get(a)
 	case wire.QueueState:
 		q.size(a)
@@ -62,8 +65,10 @@ func (q *queue) do(a *ask) {
 		q.close()
 		a.answer(wire.Reply{})
 	case wire.QueueDone:
+		q.counted = true
 		q.done(a)
 	case wire.QueueJoin:
+		q.counted = true
 		q.join(a)
 	default:
 		a.unknown()
@@ -332,7 +337,8 @@ func (q *queue) describe(o *wire.Object) {
 }
 
 func (q *queue) idle() bool {
-	return !q.closed && q.items.n == 0 && q.unfinished == 0 && len(q.holders) == 0 &&
+	finished := q.unfinished == 0 || q.nameless && !q.counted
+	return !q.closed && q.items.n == 0 && finished && len(q.holders) == 0 &&
 		q.puts.n+q.gets.n+q.joins.n == 0
 }
 

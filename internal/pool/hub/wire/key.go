@@ -62,8 +62,8 @@ func (k Key) check(where string) error {
 
 var errKeyless = errors.New("only a unix: address may do without a key: over a network anybody could come")
 
-// usable reports why a hub at a cannot have this key.
-func (k Key) usable(local bool) error {
+// Usable reports why a hub at a cannot have this key.
+func (k Key) Usable(local bool) error {
 	switch {
 	case k == nil && local:
 		return nil

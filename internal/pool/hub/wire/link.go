@@ -110,7 +110,7 @@ func dial(ctx context.Context, a Address, key Key) (*Link, error) {
 	if _, err := ParseAddress(string(a)); err != nil {
 		return nil, err
 	}
-	if err := key.usable(a.Local()); err != nil {
+	if err := key.Usable(a.Local()); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, greetTime)

@@ -62,7 +62,7 @@ const (
 	// the others are answered. A party that is cancelled, or whose member ends, while it waits or runs the
 	// action breaks the barrier: all that wait are answered with FaultBroken, and so is who comes, until Reset.
 
-	BarrierWait  Op = "barrier.wait" // Init, Action; waits always. -> N: 0 to Init-1, each once a round; Flag: run the action
+	BarrierWait  Op = "barrier.wait" // Init, Action; waits. -> N: 0 to Init-1, each once a round; Flag: run the action
 	BarrierPass  Op = "barrier.pass"
 	BarrierAbort Op = "barrier.abort" // breaks it
 	BarrierReset Op = "barrier.reset" // those that wait are answered with FaultBroken; then it is whole
@@ -127,7 +127,7 @@ const (
 	// block has been made with it must be opened with: FaultMismatch. It is freed when no member has it open, unless it was Sent and
 	// nobody has opened it since.
 
-	MemOpen Op = "mem.open" // Init, M; Flag: make it if it is not there (else FaultMissing); Values: its first bytes when it is made, or none -> N: offset in the file, M: its length; Flag: it was made
+	MemOpen Op = "mem.open" // Init, M; Hold: the handle has travelled; Flag: make it if it is not there (else FaultMissing); Values: its first bytes when it is made, or none -> N: offset in the file, M: its length; Flag: it was made
 	MemDrop Op = "mem.drop" // N: its offset, or 0: this member has no handle to it any more
 	MemSent Op = "mem.sent" // a handle to it has been put into a message
 	MemFile Op = "mem.file" // -> the file of the memory, beside the reply. FaultNoMemory where it cannot travel
@@ -192,7 +192,8 @@ const (
 	FaultType      FaultCode = "type"     // a value is not what the operation works on
 	FaultMismatch  FaultCode = "mismatch" // the object was made otherwise
 	FaultTooLong   FaultCode = "too long"
-	FaultNoMemory  FaultCode = "no memory" // shared memory cannot be had here, or there is no more
+	FaultNoMemory  FaultCode = "no memory" // shared memory cannot be had here
+	FaultNoRoom    FaultCode = "no room"   // there is no more of it
 	FaultRefused   FaultCode = "refused"   // the request is none
 )
 

@@ -68,7 +68,7 @@ func (l serverLimits) withDefaults() serverLimits {
 func (s *Server) Serve(l net.Listener) error {
 	defer l.Close()
 	_, local := l.Addr().(*net.UnixAddr)
-	if err := s.Key.usable(local); err != nil {
+	if err := s.Key.Usable(local); err != nil {
 		return fmt.Errorf("serve a hub at %v: %w", l.Addr(), err)
 	}
 	if !s.begin(l) {
