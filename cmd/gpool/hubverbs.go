@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -33,13 +34,16 @@ func addShared(root *cobra.Command, io stdio) {
 // hubClient is one command that uses a hub. It has one connection, and is one member: what it
 // holds ends with it.
 type hubClient struct {
-	io      stdio
-	hub     string // of --hub
-	keyFile string
-	pool    string // of --pool
-	timeout limit
-	link    *wire.Link
-	deaf    func() // ends heedSignals
+	io       stdio
+	hub      string // of --hub
+	keyFile  string
+	pool     string // of --pool
+	timeout  limit
+	link     *wire.Link
+	used     wire.Address // found by address
+	deaf     func()       // ends heedSignals
+	rescue   func()       // gives back what was taken and is not printed; or nil. Under rescuing
+	rescuing sync.Mutex
 	// Locked but for the time in which nothing is lost if gpool ends on the spot: a signal waits for it.
 	busy sync.Mutex
 }
@@ -68,14 +72,39 @@ func (c *hubClient) address(ctx context.Context) (wire.Address, wire.Key, error)
 	}
 	if text == "" {
 		address, err := poolHub(ctx, (&clients{pool: c.pool}).name())
+		c.used = address
 		return address, nil, err
 	}
-	address, err := wire.ParseAddress(text)
+	address, err := wire.ParseAddress(absolute(text))
 	if err != nil {
 		return "", nil, &exitError{exitUsage, fmt.Errorf("%s: %w", from, err)}
 	}
+	c.used = address
 	key, err := readKey(c.keyFile)
 	return address, key, err
+}
+
+// absolute makes the path of a Unix socket one that is the same in every directory.
+func absolute(address string) string {
+	path, local := strings.CutPrefix(address, "unix:")
+	if !local || path == "" || path[0] == '@' || filepath.IsAbs(path) {
+		return address
+	}
+	if full, err := filepath.Abs(path); err == nil {
+		return "unix:" + full
+	}
+	return address
+}
+
+// variables are what a command needs to find the hub that was used here.
+func (c *hubClient) variables() []string {
+	list := []string{hubVariable + "=" + string(c.used)}
+	if file := cmp.Or(c.keyFile, os.Getenv(keyVariable)); file != "" {
+		if full, err := filepath.Abs(file); err == nil {
+			list = append(list, keyVariable+"="+full)
+		}
+	}
+	return list
 }
 
 // readKey reads the key of --authkey-file or its variable; there may be none.
@@ -179,6 +208,10 @@ func (c *hubClient) endAtLast(first syscall.Signal, sigC <-chan os.Signal) {
 		select {
 		case <-sigC:
 		case <-time.After(giveUp):
+		}
+		c.rescuing.Lock() // for ever: nothing is printed after it
+		if c.rescue != nil {
+			c.rescue()
 		}
 		end()
 	}()

@@ -116,7 +116,7 @@ func TestItemsPrintedInPart(t *testing.T) {
 	r.Close()
 	defer w.Close()
 	q := &queueVerb{hubClient: &hubClient{io: stdio{out: w}}}
-	printed, err := q.printItems([][]byte{asText("a"), asText("b")})
+	printed, err := q.printSome([][]byte{asText("a"), asText("b")})
 	if exit, ok := errors.AsType[*exitError](err); printed != 0 || !ok || exit.code != 141 {
 		t.Errorf("%d items were printed, and %v", printed, err)
 	}

@@ -228,6 +228,7 @@ func (h *holding) late(name string, err error) error {
 // environment is that of the command.
 func (h *holding) environment(name string, abandoned bool) ([]string, error) {
 	env := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, abandonedVariable+"=") })
+	env = launch.With(env, h.variables()) // so that what COMMAND asks for is in the same hub
 	switch {
 	case abandoned && h.strict:
 		return nil, fmt.Errorf("the last holder of the lock %q died with it, and --strict is given: COMMAND was not run; the next holder is not told", name)
@@ -247,7 +248,7 @@ func (h *holding) runChild(ctx context.Context, name string, child *exec.Cmd) er
 	if err := context.Cause(ctx); err != nil { // a signal came before
 		return err
 	}
-	inherited, err := h.inheritable()
+	inherited, err := h.link.Inheritable()
 	if err != nil {
 		return fmt.Errorf("let COMMAND have a copy of the connection to the hub: %w", err)
 	}
@@ -274,22 +275,6 @@ func (h *holding) watchHub(name string, endedC <-chan struct{}) {
 		fmt.Fprintf(h.io.err, "gpool %s: the hub has ended, and with it %s, while COMMAND still runs\n", h.verb, h.what(name))
 	case <-endedC:
 	}
-}
-
-// inheritable is a copy of the connection that a child gets under the same number.
-func (h *holding) inheritable() (fd int, err error) {
-	file, err := h.link.RawFile()
-	if err != nil {
-		return -1, err
-	}
-	defer file.Close()
-	raw, err := file.SyscallConn() // Fd would make it one that blocks, for us too
-	if err != nil {
-		return -1, err
-	}
-	var dupErr error
-	err = raw.Control(func(own uintptr) { fd, dupErr = syscall.Dup(int(own)) }) // without close-on-exec
-	return fd, errors.Join(err, dupErr)
 }
 
 // childError is the exit code of a command, as shells have it. It has no text: the command

@@ -8,7 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -130,12 +130,28 @@ func (m *manager) serve(address wire.Address, key wire.Key) error {
 	return server.Serve(listener)
 }
 
-// log says on stderr whom the hub has turned away, in whole lines.
+// logLines is how many lines may wait for a reader of stderr; the others are counted.
+const logLines = 100
+
+// log says on stderr whom the hub has turned away, in whole lines. Nobody waits for it: a reader of stderr that does not read, or has left,
+// must not hold up the hub.
 func (m *manager) log() func(string) {
-	var mu sync.Mutex
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // heard and not heeded: else it would end us
+	lines := make(chan string, logLines)
+	var dropped atomic.Int64
+	go func() { // ends with the process
+		for text := range lines {
+			if n := dropped.Swap(0); n > 0 {
+				text += fmt.Sprintf(" (and %s more)", count(n, "line"))
+			}
+			fmt.Fprintf(m.io.err, "gpool manager: %s\n", printable(text))
+		}
+	}()
 	return func(text string) {
-		mu.Lock()
-		defer mu.Unlock()
-		fmt.Fprintf(m.io.err, "gpool manager: %s\n", printable(text))
+		select {
+		case lines <- text:
+		default:
+			dropped.Add(1)
+		}
 	}
 }

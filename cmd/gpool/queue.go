@@ -205,31 +205,58 @@ func (q *queueVerb) get(ctx context.Context, name string, most int) error {
 	if err != nil {
 		return err
 	}
-	printed := 0
-	if err = context.Cause(ctx); err == nil { // else they came after a signal
-		printed, err = q.printItems(reply.Values)
+	left := reply.Values
+	putBack := func() error {
+		if len(left) == 0 {
+			return nil
+		}
+		back := wire.Request{Op: wire.QueueUnget, Object: name, Values: left}
+		_, lost := q.call(context.WithoutCancel(ctx), back)
+		return lost
 	}
-	if printed == len(reply.Values) {
-		return err
+	q.setRescue(func() { _ = putBack() }) // nobody hears of an error: a reader that does not read has held us up
+	for len(left) > 0 && err == nil {
+		if err = context.Cause(ctx); err == nil { // else a signal came
+			var printed int
+			printed, err = q.printSome(left)
+			q.rescuing.Lock()
+			left = left[printed:]
+			q.rescuing.Unlock()
+		}
 	}
-	back := wire.Request{Op: wire.QueueUnget, Object: name, Values: reply.Values[printed:]}
-	if _, lost := q.call(context.WithoutCancel(ctx), back); lost != nil {
-		return &exitError{exitPool, fmt.Errorf("%s of the queue %q lost, which could neither be printed (%v) nor put back: %w", count(int64(len(back.Values)), "item"), name, err, lost)}
+	q.setRescue(nil)
+	if lost := putBack(); lost != nil {
+		return &exitError{exitPool, fmt.Errorf("%s of the queue %q lost, which could neither be printed (%v) nor put back: %w", count(int64(len(left)), "item"), name, err, lost)}
 	}
 	return err
 }
 
-// printItems prints items and tells how many were printed in full.
-func (q *queueVerb) printItems(items [][]byte) (printed int, err error) {
-	end := byte('\n')
+// setRescue says what is to be done if gpool has to end while it prints.
+func (q *queueVerb) setRescue(rescue func()) {
+	q.rescuing.Lock()
+	defer q.rescuing.Unlock()
+	q.rescue = rescue
+}
+
+// pieceSize is what a pipe takes as a whole or not at all (POSIX has 512 bytes at least, Linux and macOS this): so of a
+// piece that could not be printed nothing was, unless it is one item that is longer.
+const pieceSize = 4096
+
+// printSome prints the first of some items, at least one, and tells how many were printed in full.
+func (q *queueVerb) printSome(items [][]byte) (printed int, err error) {
+	end := "\n"
 	if q.null {
-		end = 0
+		end = "\x00"
 	}
 	var text []byte
-	ends := make([]int, len(items))
-	for i, item := range items {
-		text = append(append(text, asLine(item)...), end)
-		ends[i] = len(text)
+	var ends []int
+	for _, item := range items {
+		line := asLine(item) + end
+		if len(text) > 0 && len(text)+len(line) > pieceSize {
+			break
+		}
+		text = append(text, line...)
+		ends = append(ends, len(text))
 	}
 	n, err := q.io.out.Write(text)
 	for printed < len(ends) && ends[printed] <= n {

@@ -112,7 +112,9 @@ func (a *Arena) grow() error {
 	if length == a.length {
 		return nil
 	}
-	if err := a.file.Truncate(length); err != nil {
+	if info, err := a.file.Stat(); err == nil && info.Size() > length { // somebody who maps it has made it longer, and it cannot shrink
+		length = min(info.Size(), a.heap.limit)
+	} else if err := a.file.Truncate(length); err != nil {
 		return fmt.Errorf("make its file %d bytes long: %w", length, err)
 	}
 	a.length = length

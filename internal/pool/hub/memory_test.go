@@ -421,6 +421,9 @@ func (list models) drop(f *fake, name string) {
 func (list models) sent(f *fake, name string) {
 	if b := list.named(name); b != nil {
 		f.done(wire.MemSent, memoryNamed(name))
+		if !b.users[f] { // it passes on what was sent to it
+			clear(b.senders)
+		}
 		b.senders[f] = true
 	}
 }

@@ -13,6 +13,9 @@ func init() {
 	makers["queue"] = func(_ *Hub, r *wire.Request) object { return &queue{nameless: strings.HasPrefix(r.Object, "#")} }
 }
 
+// getItems is how many items a get takes at most, whatever they weigh.
+const getItems = 1 << 16
+
 // getBytes is how much a get for many items takes at most, if that is not one item alone: its
 // answer must fit a frame, since what could not be sent would be lost.
 const getBytes = 4 << 20
@@ -35,6 +38,7 @@ type queue struct {
 	counted    bool // somebody has said Done, Join or Hold: what is unfinished matters
 	items      ring
 	unfinished int64
+	loose      int64     // of these were taken without Hold
 	holders    []*holder // of one item or more, in the order in which they began to hold
 
 	puts, gets, joins line
@@ -161,13 +165,15 @@ func (q *queue) serve() bool {
 	a := q.gets.next()
 	n := min(max(1, a.N), int64(q.items.n))
 	var taken [][]byte
-	for size := 0; int64(len(taken)) < n && (taken == nil || size+len(q.items.front()) <= getBytes); {
+	for size := 0; int64(len(taken)) < min(n, getItems) && (taken == nil || size+len(q.items.front()) <= getBytes); {
 		item := q.items.popFront()
 		size += len(item)
 		taken = append(taken, item)
 	}
 	if a.Hold {
 		q.hold(a.member, taken)
+	} else {
+		q.loose += int64(len(taken))
 	}
 	a.answer(wire.Reply{Values: taken})
 	return true
@@ -220,6 +226,7 @@ func (q *queue) unget(a *ask) {
 		}
 		q.items.pushFront(item)
 	}
+	q.loose = max(0, q.loose-int64(len(a.Values))) // about: of those that are held none was loose
 	a.answer(wire.Reply{})
 	q.settle()
 }
@@ -247,6 +254,9 @@ func (q *queue) done(a *ask) {
 	if i := q.holder(a.member); i >= 0 {
 		n = q.drain(i, n)
 	}
+	// Who holds nothing means what was taken without Hold, as long as there is some: what others hold is theirs.
+	loose := min(n, q.loose)
+	q.loose, n = q.loose-loose, n-loose
 	for n > 0 && len(q.holders) > 0 {
 		n = q.drain(0, n)
 	}

@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	mostValues = 1 << 20 // of one message: in memory each takes many times the byte that it may take in a frame
-	longName   = 4 << 10 // bytes of the name of an object
+	mostValues  = 1 << 20 // of one message: in memory each takes many times the byte that it may take in a frame
+	mostInReply = 1 << 24 // of one reply: what a hub sends, which is trusted with what it keeps
+	longName    = 4 << 10 // bytes of the name of an object
 )
 
 // field is one element of the array that a message travels as.
@@ -35,7 +36,7 @@ var requestFields = []field[Request]{
 	numberField(func(r *Request) *int64 { return &r.M }),
 	textField(func(r *Request) *string { return &r.With }, longName),
 	bytesField(func(r *Request) *[]byte { return &r.Key }),
-	valuesField(func(r *Request) *[][]byte { return &r.Values }),
+	valuesField(mostValues, func(r *Request) *[][]byte { return &r.Values }),
 }
 
 // replyFields are the elements of a reply but for its text, which is the message of the frame.
@@ -44,7 +45,7 @@ var replyFields = []field[Reply]{
 	flagField(func(r *Reply) *bool { return &r.Flag }),
 	numberField(func(r *Reply) *int64 { return &r.N }),
 	numberField(func(r *Reply) *int64 { return &r.M }),
-	valuesField(func(r *Reply) *[][]byte { return &r.Values }),
+	valuesField(mostInReply, func(r *Reply) *[][]byte { return &r.Values }),
 }
 
 // encode appends the fields of m to e; zeros at the end do not travel.
@@ -172,7 +173,7 @@ func bytesField[T any](of func(*T) *[]byte) field[T] {
 
 var errManyValues = errors.New("it has more than 1048576 values: send them in several requests")
 
-func valuesField[T any](of func(*T) *[][]byte) field[T] {
+func valuesField[T any](most int, of func(*T) *[][]byte) field[T] {
 	return field[T]{
 		zero: func(m *T) bool { return len(*of(m)) == 0 },
 		put: func(e *ipc.Encoder, m *T) {
@@ -183,7 +184,7 @@ func valuesField[T any](of func(*T) *[][]byte) field[T] {
 		},
 		take: func(d *ipc.Decoder, m *T) error {
 			n := d.Array()
-			if n > mostValues {
+			if n > most {
 				return errManyValues
 			}
 			list := make([][]byte, 0, n) // no more than there are bytes, says the precheck

@@ -106,8 +106,8 @@ func readGreeting(r io.Reader, none error) (*greeting, error) {
 }
 
 // greetMember is the hub's side. Before a key is proven it reads 74 bytes and no more. channel is
-// what binds the proof to a connection over TLS; nil otherwise.
-func greetMember(c io.ReadWriter, key Key, channel []byte) (ipc.Hello, error) {
+// what binds the proof to a connection over TLS; nil otherwise. proven is called once the member has shown that it may come.
+func greetMember(c io.ReadWriter, key Key, channel []byte, proven func()) (ipc.Hello, error) {
 	theirs, err := readGreeting(c, errNoMember)
 	if theirs == nil {
 		return ipc.Hello{}, err
@@ -129,6 +129,7 @@ func greetMember(c io.ReadWriter, key Key, channel []byte) (ipc.Hello, error) {
 			return ipc.Hello{}, err
 		}
 	}
+	proven()
 	if err := sendHello(c); err != nil {
 		return ipc.Hello{}, err
 	}

@@ -24,7 +24,7 @@ func talk(t *testing.T, hubKey, memberKey Key, hubChannel, memberChannel []byte)
 	a, b := socketPair(t)
 	done := make(chan error)
 	go func() {
-		_, err := greetMember(a, hubKey, hubChannel)
+		_, err := greetMember(a, hubKey, hubChannel, func() {})
 		a.Close()
 		done <- err
 	}()
@@ -114,7 +114,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		"what an earlier member said": old.sent, "a wrong proof": append(says8(Version, 1), make([]byte, 400)...),
 	} {
 		s := &script{Reader: bytes.NewReader(b)}
-		_, err := greetMember(s, testKey, nil)
+		_, err := greetMember(s, testKey, nil, func() {})
 		if err == nil || s.read > 256 || s.said.Len() > greetingSize+1 {
 			t.Errorf("%s: %v after %d bytes, and it said %d", name, err, s.read, s.said.Len())
 		}
@@ -329,7 +329,7 @@ func FuzzGreeting(f *testing.F) {
 	f.Add(append(says8(Version, 1), make([]byte, 100)...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := &script{Reader: bytes.NewReader(b)}
-		if _, err := greetMember(s, testKey, nil); err == nil || s.read > 256 {
+		if _, err := greetMember(s, testKey, nil, func() {}); err == nil || s.read > 256 {
 			t.Errorf("%v after %d bytes", err, s.read)
 		}
 	})

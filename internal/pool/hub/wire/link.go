@@ -115,6 +115,19 @@ func dial(ctx context.Context, a Address, key Key) (*Link, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, greetTime)
 	defer cancel()
+	for tries := 1; ; tries++ {
+		l, err := dialOnce(ctx, a, key)
+		if err == nil || tries == dialTries || !ended(err) || ctx.Err() != nil {
+			return l, err
+		}
+	}
+}
+
+// dialTries is how often a connection is tried that ends while it is greeted: a hub that many strangers come to at once
+// hangs up on those that have waited longest.
+const dialTries = 5
+
+func dialOnce(ctx context.Context, a Address, key Key) (*Link, error) {
 	c, err := reach(ctx, a)
 	if err != nil {
 		return nil, err
@@ -461,29 +474,31 @@ func (l *Link) keep(f *os.File) {
 	l.received = f
 }
 
-// RawFile is a copy of the descriptor of the connection, for a child process to inherit: the hub
-// keeps what this member has until all who have a copy have closed it, or Close is called on this Link.
-// Nothing may be read from it or written to it. The caller closes it.
-func (l *Link) RawFile() (f *os.File, err error) {
+// Inheritable is a copy of the descriptor of the connection that a child process inherits under its number: the hub
+// keeps what this member has until all who have a copy have closed it, or Close is called on this Link. The number is above those that scripts
+// use themselves (exec 9>file), as far as the limit of the process allows. Nothing may be read from it or written to it. The caller closes it.
+func (l *Link) Inheritable() (fd int, err error) {
 	sc, ok := l.conn.under.(syscall.Conn)
 	if !ok {
-		return nil, fmt.Errorf("hand on the connection to the hub at %s: it has no descriptor", l.address)
+		return -1, fmt.Errorf("hand on the connection to the hub at %s: it has no descriptor", l.address)
 	}
 	raw, err := sc.SyscallConn()
 	if err == nil {
-		e := raw.Control(func(fd uintptr) {
-			var copied int
-			if copied, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); err == nil {
-				f = os.NewFile(uintptr(copied), "connection to the hub")
+		e := raw.Control(func(own uintptr) {
+			if fd, err = unix.FcntlInt(own, unix.F_DUPFD, highFD); err != nil {
+				fd, err = unix.Dup(int(own))
 			}
 		})
 		err = errors.Join(err, e)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("copy the descriptor of the connection to the hub at %s: %w", l.address, err)
+		return -1, fmt.Errorf("copy the descriptor of the connection to the hub at %s: %w", l.address, err)
 	}
-	return f, nil
+	return fd, nil
 }
+
+// highFD is above what scripts number themselves.
+const highFD = 200
 
 // Close leaves the hub, whoever still has a copy of the connection. When it returns the hub has
 // given back what this member held, unless it has not answered for a second. Calls that wait

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -263,20 +265,26 @@ func TestManyFilesAtOnce(t *testing.T) {
 	all.Wait()
 }
 
-func TestRawFileKeepsTheConnection(t *testing.T) {
+func TestAChildThatInheritsKeepsTheConnection(t *testing.T) {
 	everyAddress(t, func(t *testing.T, a Address, key Key) {
 		a, hub := start(t, &Server{Key: key}, a)
 		l := link(t, a, key)
-		f, err := l.RawFile()
+		fd, err := l.Inheritable()
 		if err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.Command("sleep", "60")
-		cmd.ExtraFiles = []*os.File{f}
+		cmd := exec.Command("sh", "-c", fmt.Sprintf("test -e /dev/fd/%d && echo has it && exec sleep 60", fd))
+		says, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		f.Close()
+		_ = syscall.Close(fd)
+		if said, err := bufio.NewReader(says).ReadString('\n'); said != "has it\n" {
+			t.Errorf("the child has no descriptor %d: %q, %v", fd, said, err)
+		}
 		call(t, l, Request{Op: LockAcquire, Object: "x"})
 		l.Close() // the child still has it open
 		if hub.leavers() != 1 {
@@ -287,10 +295,10 @@ func TestRawFileKeepsTheConnection(t *testing.T) {
 	})
 }
 
-func TestRawFileOutlivesItsMaker(t *testing.T) {
+func TestAnInheritedConnectionOutlivesItsMaker(t *testing.T) {
 	a, hub := start(t, &Server{}, socket(t))
 	l := link(t, a, nil)
-	f, err := l.RawFile()
+	fd, err := l.Inheritable()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +309,7 @@ func TestRawFileOutlivesItsMaker(t *testing.T) {
 	if hub.leavers() != 0 {
 		t.Error("the member has left while somebody holds the connection")
 	}
-	f.Close()
+	_ = syscall.Close(fd)
 	eventually(t, "the member has left", func() bool { return hub.leavers() == 1 })
 }
 
@@ -382,22 +390,29 @@ func TestSlowReader(t *testing.T) {
 	all.Wait()
 }
 
+// TestTooManyRequests: those that wait count, and what does not wait passes.
 func TestTooManyRequests(t *testing.T) {
 	a, hub := start(t, &Server{}, socket(t))
 	l := link(t, a, nil)
+	wait := Request{Op: EventWait, Wait: true}
+	var all sync.WaitGroup
 	for range mostOpen {
-		if err := l.Send(&Request{Op: EventWait}); err != nil {
-			t.Fatal(err)
-		}
+		all.Go(func() {
+			if _, err := l.Call(t.Context(), &wait); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 	eventually(t, "all wait", func() bool { return hub.waits() == mostOpen })
 	var fault *Fault
-	if _, err := l.Call(t.Context(), &Request{Op: EventState}); !errors.As(err, &fault) || fault.Code != FaultRefused {
+	if _, err := l.Call(t.Context(), &wait); !errors.As(err, &fault) || fault.Code != FaultRefused {
 		t.Errorf("one more: %v", err)
 	}
+	call(t, l, Request{Op: EventState})
 	hub.mu.Lock()
 	hub.grant(EventWait, Reply{})
 	hub.unlock()
+	all.Wait()
 	call(t, l, Request{Op: EventState})
 }
 

@@ -93,6 +93,10 @@ func (s *sender) answer(id uint64, r *Reply, f *os.File) {
 }
 
 func (s *sender) encodeAnswer(id uint64, r *Reply) {
+	if len(r.Values) > mostInReply {
+		refusal := Refuse(FaultTooLong, "the answer has %d values, and %d may travel at once: ask for less", len(r.Values), mostInReply)
+		r = &refusal
+	}
 	encode(s.payload, r, replyFields)
 	s.out.Begin()
 	s.out.Answer(ipc.Answer{ID: id, Payload: s.payload.Encoded(), Message: r.Text})

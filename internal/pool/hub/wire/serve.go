@@ -79,7 +79,7 @@ func (s *Server) Serve(l net.Listener) error {
 		c, err := l.Accept()
 		switch {
 		case err == nil:
-			s.admit(newConn(c))
+			s.come(newConn(c))
 		case s.ending():
 			return nil
 		case passes(err):
@@ -127,6 +127,15 @@ func (s *Server) ending() bool {
 	return s.closed
 }
 
+// come takes a connection in. Without a key whoever is of another user does not even count as one.
+func (s *Server) come(c *conn) {
+	if _, uid, err := c.owner(); s.Key == nil && err == nil && uid != os.Geteuid() {
+		_ = c.Close()
+		return
+	}
+	s.admit(c)
+}
+
 // admit serves a connection on a goroutine of its own. If too many have not proven themselves the oldest of
 // these is closed: it has had the most time.
 func (s *Server) admit(c *conn) {
@@ -159,18 +168,18 @@ func (s *Server) serve(c *conn) {
 	limits := s.limits.withDefaults()
 	who, err := s.greet(c, limits.greet)
 	s.greeted(c)
+	what := "a connection was refused"
 	if err == nil {
+		what = fmt.Sprintf("the connection to %v has ended", who)
 		err = s.attend(c, who, limits)
-		if err != nil && !ended(err) {
-			s.log("the connection to %v has ended: %v", who, err)
-		}
-	} else if !ended(err) {
-		s.log("a connection was refused: %v", err)
 	}
 	_ = c.Close()
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
+	if err != nil && !ended(err) { // the log may take its time
+		s.log("%s: %v", what, err)
+	}
 }
 
 func (s *Server) log(format string, args ...any) {
@@ -196,7 +205,7 @@ func (s *Server) greet(c *conn, limit time.Duration) (Peer, error) {
 	if err != nil {
 		return Peer{}, err
 	}
-	hello, err := greetMember(c, s.Key, channel)
+	hello, err := greetMember(c, s.Key, channel, func() { s.greeted(c) })
 	if err != nil {
 		return Peer{}, fmt.Errorf("greet %v: %w", c.describe(pid, uid, hello), err)
 	}
@@ -268,6 +277,7 @@ func (t *intake) Read(b []byte) (int, error) {
 func (t *session) take(m *ipc.Message) error {
 	switch {
 	case m.Kind == ipc.KindCall:
+		t.out.room() // many requests come with one read
 		t.request(m.Question)
 	case m.Kind == ipc.KindCancel:
 		t.member.Cancel(m.Numbers.ID)
@@ -294,7 +304,12 @@ func (t *session) request(q ipc.Question) {
 		t.file(id)
 		return
 	}
-	if t.open.Add(1) > mostOpen {
+	waits := r.Wait && id != 0
+	if id == 0 {
+		r.Wait = false // nobody could give it up
+	}
+	// What gives back must pass, however many wait for it.
+	if waits && t.open.Add(1) > mostOpen {
 		t.open.Add(-1)
 		t.refuse(id, FaultRefused, "%d requests of this process wait already, and there may be no more: wait for some of the answers", mostOpen)
 		return
@@ -305,7 +320,9 @@ func (t *session) request(q ipc.Question) {
 		at = ownID + t.own
 	}
 	t.member.Do(at, r, func(reply Reply) {
-		t.open.Add(-1)
+		if waits {
+			t.open.Add(-1)
+		}
 		t.answer(id, reply)
 	})
 }
