@@ -13,10 +13,10 @@ build: ## build bin/gpool, one static file
 test: ## run all tests
 	$(GO) test ./...
 
-# Under the detector a process takes far longer to start. The two tests that start by far
-# the most of them are left to test: what runs in them at once runs in the others too.
+# Under the detector a process takes far longer to start. The tests that start by far the
+# most of them are left to test: what runs in them at once runs in the others too.
 race: ## run the tests under the race detector, but for scripts and documents
-	CGO_ENABLED=1 $(GO) test -race -skip '^(TestScript|TestDocumentsRun)$$' ./...
+	CGO_ENABLED=1 $(GO) test -race -skip '^(TestScript|TestDocumentsRun|TestSharedExampleScripts|TestBats.*)$$' ./...
 
 # FUZZTIME is a number of runs or a time. A number is the default: at the end of a
 # time, go test -fuzz now and then takes its own deadline for a failure of the target.

@@ -14,7 +14,7 @@ import (
 )
 
 // Rounds are many where it counts, under the race detector, and fewer elsewhere.
-var stressRounds = flag.Int("rounds", map[bool]int{true: 1000, false: 200}[raceEnabled], "rounds of TestF15Stress for each kind of pool")
+var stressRounds = flag.Int("rounds", 200, "rounds of TestF15Stress for each kind of pool")
 
 // TestF15Stress hands in, cancels, closes, terminates and kills at random, from several
 // goroutines at once. Whatever happens, every future and every iterator ends, with a
