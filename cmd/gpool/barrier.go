@@ -55,6 +55,9 @@ func newBarrierWait(io stdio) *cobra.Command {
 				return &exitError{exitUsage, errors.New("say with -n how many processes wait for each other")}
 			}
 			reply, err := c.wait(ctx, wire.Request{Op: wire.BarrierWait, Object: name, Init: int64(parties)})
+			if late(err) && !c.timeout.waits() {
+				return tooLate("%v; the barrier is as it was", err)
+			}
 			if late(err) {
 				return tooLate("%d processes have not come to the barrier %q within %v, and it is broken now", parties, name, c.timeout.most)
 			}

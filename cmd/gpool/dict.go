@@ -234,7 +234,11 @@ func (d *dictVerb) swapVerb() hubVerb {
 			if len(reply.Values) == 0 {
 				return &exitError{exitFailed, fmt.Errorf("the dict %q has no key %q", name, args[0])}
 			}
-			return &exitError{exitFailed, fmt.Errorf("%q is %s, and not %s", args[0], brief(asLine(reply.Values[0])), brief(args[1]))}
+			has := asLine(reply.Values[0])
+			if has == args[1] {
+				return &exitError{exitFailed, fmt.Errorf("%q is %s as a number, or as text, and OLD is the other: see --text", args[0], brief(has))}
+			}
+			return &exitError{exitFailed, fmt.Errorf("%q is %s, and not %s", args[0], brief(has), brief(args[1]))}
 		},
 	}
 }

@@ -253,6 +253,11 @@ func (h *holding) runChild(ctx context.Context, name string, child *exec.Cmd) er
 		return fmt.Errorf("let COMMAND have a copy of the connection to the hub: %w", err)
 	}
 	err = child.Start()
+	if errors.Is(err, syscall.ENOEXEC) { // a script without a first line, which is one of sh
+		again := &exec.Cmd{Path: "/bin/sh", Args: append([]string{"sh", child.Path}, child.Args[1:]...),
+			Env: child.Env, Stdin: child.Stdin, Stdout: child.Stdout, Stderr: child.Stderr}
+		child, err = again, again.Start()
+	}
 	_ = syscall.Close(inherited) // COMMAND has its own
 	if err != nil {
 		return &exitError{(&programError{err: err}).exitCode(), fmt.Errorf("start COMMAND: %w", err)}

@@ -104,6 +104,8 @@ func isLoopback(host string) bool {
 
 // serve serves until a signal ends it.
 func (m *manager) serve(address wire.Address, key wire.Key) error {
+	endC := make(chan os.Signal, 1)
+	signal.Notify(endC, syscall.SIGINT, syscall.SIGTERM) // before anybody can see that we are there
 	listener, err := wire.Listen(address)
 	if err != nil {
 		return err
@@ -114,15 +116,14 @@ func (m *manager) serve(address wire.Address, key wire.Key) error {
 		h.End()
 		server.Close()
 	}
-	endC := make(chan os.Signal, 1)
-	signal.Notify(endC, syscall.SIGINT, syscall.SIGTERM)
 	go func() { // ends with the process
 		<-endC
 		end()
 	}()
 	fmt.Fprintf(m.io.err, "gpool: listening on %s\n", address.Bound(listener))
 	if m.print {
-		if _, err := fmt.Fprintln(m.io.out, address.Bound(listener)); err != nil {
+		if _, err := fmt.Fprintln(m.io.out, absolute(string(address.Bound(listener)))); err != nil {
+			_ = listener.Close()
 			end()
 			return outputError(err)
 		}

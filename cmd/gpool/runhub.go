@@ -16,8 +16,8 @@ const hubVariable = "GPOOL_HUB"
 // the hub; it is never nil.
 func openHub() (end func(), err error) {
 	end = func() {}
-	if os.Getenv(hubVariable) != "" {
-		return end, nil
+	if given := os.Getenv(hubVariable); given != "" {
+		return end, os.Setenv(hubVariable, absolute(given)) // commands may run in other directories
 	}
 	address, err := wire.Fresh()
 	if err != nil {

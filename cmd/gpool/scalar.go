@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"gpool/internal/value"
@@ -37,7 +38,7 @@ func asScalar(text string) []byte {
 	return asText(text)
 }
 
-// asNumber is a number, in any form.
+// asNumber is a number, in any decimal form.
 func asNumber(text string) ([]byte, bool) {
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return encoded(n), true
@@ -46,7 +47,7 @@ func asNumber(text string) ([]byte, bool) {
 		return encoded(n), true
 	}
 	f, err := strconv.ParseFloat(text, 64)
-	return encoded(f), err == nil
+	return encoded(f), err == nil && !strings.ContainsAny(text, "_xXnN") // 1_0, 0x1p4, NaN, Inf
 }
 
 // asLine is a value as it is printed: text and bytes as they are, all else as JSON. What is no

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -52,6 +53,9 @@ func (c *conn) try(b []byte, f *os.File) (n int, err error) {
 	// MSG_DONTWAIT a process that shares the connection could make us wait.
 	if e := c.raw.Control(func(fd uintptr) {
 		n, err = unix.SendmsgN(int(fd), b, rights, nil, unix.MSG_DONTWAIT)
+		if err == unix.ETOOMANYREFS { // somebody does not take files: the answer goes without
+			n, err = unix.SendmsgN(int(fd), b, nil, nil, unix.MSG_DONTWAIT)
+		}
 	}); e != nil {
 		return 0, e
 	}
@@ -98,6 +102,9 @@ func (c *conn) writePiece(b []byte, f *os.File) (int, error) {
 		return 0, err
 	}
 	n, _, err := c.unix.WriteMsgUnix(b, rights, nil)
+	if errors.Is(err, unix.ETOOMANYREFS) {
+		return c.Write(b)
+	}
 	return n, err
 }
 
@@ -129,11 +136,11 @@ func (c *conn) owner() (pid, uid int, err error) {
 func (c *conn) describe(pid, uid int, hello ipc.Hello) Peer {
 	switch {
 	case c.unix == nil:
-		return Peer{UID: -1, From: fmt.Sprintf("%s, pid %d at %v", hello.Build, hello.Pid, c.RemoteAddr())}
+		return Peer{UID: -1, From: fmt.Sprintf("%s, pid %d at %v", cmp.Or(hello.Build, "a process"), hello.Pid, c.RemoteAddr())}
 	case pid == 0: // it is in another namespace
 		pid = hello.Pid
 	}
-	return Peer{Pid: pid, UID: uid, From: hello.Build}
+	return Peer{Pid: pid, UID: uid, From: cmp.Or(hello.Build, "a process")}
 }
 
 // ended reports whether err says that a connection was closed, by either side.
