@@ -31,18 +31,15 @@ func (b *bench) background() error {
 			return err
 		}
 	}
-	loop := func(n int, line string) func() (time.Duration, error) {
+	loop := func(n int, line string) measured {
 		return b.perCall(n, fmt.Sprintf("for i in $(seq %d); do %s\ndone", n, line))
 	}
 	async := b.drained(loop(handIns, `"$GPOOL" apply-async true >/dev/null`))
 	lines := b.drained(b.perCall(handIns, fmt.Sprintf(`yes '{"argv":["true"]}' | head -n %d | "$GPOOL" apply-async --jsonl >/dev/null`, handIns)))
-	b.compareTimes("hand in: apply-async, a call", async, "/bin/true & of bash", loop(handIns, "/bin/true &"))
-	b.compareTimes("hand in: apply-async --jsonl, a call", lines, "/bin/true & of bash", loop(handIns, "/bin/true &"))
-	if _, err := exec.LookPath("sem"); err != nil {
-		fmt.Println("GNU sem is not measured, it is not installed (Debian: apt-get install parallel)")
-	} else {
-		sem := loop(semHandIns, "sem --will-cite -j2 --id gpool-bench true")
-		b.compareTimes("hand in: apply-async, a call", async, "sem -j2", sem)
+	b.within("hand in: apply-async, a call", async, "/bin/true & of bash", loop(handIns, "/bin/true &"), 0)
+	b.within("hand in: apply-async --jsonl, a call", lines, "/bin/true & of bash", loop(handIns, "/bin/true &"), 0)
+	if b.have("sem", "parallel") {
+		b.faster("hand in: apply-async, a call", async, "sem -j2", loop(semHandIns, "sem --will-cite -j2 --id gpool-bench true"), 0)
 	}
 	for _, script := range []string{
 		`for i in $(seq 10000); do "$GPOOL" apply-async true; done`,
@@ -56,7 +53,7 @@ func (b *bench) background() error {
 }
 
 // perCall returns a function that runs a script of bash, and what it took for each of n calls.
-func (b *bench) perCall(n int, script string) func() (time.Duration, error) {
+func (b *bench) perCall(n int, script string) measured {
 	return func() (time.Duration, error) {
 		from := time.Now()
 		if out, err := exec.Command("bash", "-c", script).CombinedOutput(); err != nil {
@@ -67,7 +64,7 @@ func (b *bench) perCall(n int, script string) func() (time.Duration, error) {
 }
 
 // drained begins with a pool that is there and has nothing to do.
-func (b *bench) drained(run func() (time.Duration, error)) func() (time.Duration, error) {
+func (b *bench) drained(run measured) measured {
 	return func() (time.Duration, error) {
 		_ = exec.Command(b.gpool, "pool", "terminate").Run()
 		if err := exec.Command(b.gpool, "pool", "start", "-j2").Run(); err != nil {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 )
@@ -17,16 +15,12 @@ const everything = "--retries=2 --backoff=1s..2s --retry-on=any --show-attempts 
 // without, for a call that costs next to nothing and for one of 20 ms, which is short for
 // a test or a conversion. Then each option by itself says where the cost is.
 func (b *bench) control() error {
-	var lines strings.Builder
-	for i := range 1000 {
-		fmt.Fprintln(&lines, i)
-	}
-	all := b.seq
-	b.seq = filepath.Join(b.dir, "thousand")
-	if err := os.WriteFile(b.seq, []byte(lines.String()), 0o644); err != nil {
+	thousand, err := b.numbers(1000)
+	if err != nil {
 		return err
 	}
-	defer func() { b.seq = all }()
+	defer func(all string) { b.seq = all }(b.seq)
+	b.seq = thousand
 	options := strings.Fields(everything)
 	b.compareOptions("a call of 20 ms, every option", options, "sleep 0.02; echo {}")
 	b.compareOptions("/bin/echo, every option", options, "")
@@ -51,7 +45,7 @@ func (b *bench) compareOptions(what string, options []string, line string) {
 	for _, o := range options {
 		argv = append(argv, strings.ReplaceAll(o, "DIR", dir))
 	}
-	with := b.run(what, append(argv, work...)...)
-	without := b.run(what, append([]string{b.gpool, "map", "-j2"}, work...)...)
-	b.compareTimes(what, b.inFresh(dir, with), "without", without)
+	with := b.run(append(argv, work...)...)
+	without := b.run(append([]string{b.gpool, "map", "-j2"}, work...)...)
+	b.within(what, inFresh(dir, with), "without", without, 0)
 }

@@ -5,9 +5,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -21,18 +18,36 @@ import (
 	"time"
 
 	"gpool"
-	"gpool/internal/input"
-	"gpool/internal/ipc"
-	"gpool/internal/pool"
-	"gpool/internal/pool/launch"
-	"gpool/internal/worker"
 )
 
 var (
-	items = flag.Int("items", 2000, "items for each measurement of commands")
+	items = flag.Int("items", 20000, "items for each measurement of commands")
 	pairs = flag.Int("pairs", 5, "pairs of measurements for each figure")
-	only  = flag.String("only", "", "measure this alone: control, background or shared")
+	only  = flag.String("only", "", "measure these groups alone: "+strings.Join(groupNames(), ", "))
+	write = flag.String("write", "", "write the table of the figures, and a picture of them, into this document")
 )
+
+// group is some figures that are measured together.
+type group struct {
+	name    string
+	measure func(*bench) error
+}
+
+// groups are all, in the order in which they are measured. It is a function since the measures lead back to it.
+func groups() []group {
+	return []group{
+		{"commands", (*bench).commands}, {"start", (*bench).start}, {"tasks", (*bench).tasks}, {"values", (*bench).values},
+		{"warm", (*bench).warm}, {"many", (*bench).many}, {"lines", (*bench).lines}, {"output", (*bench).output},
+		{"control", (*bench).control}, {"background", (*bench).background}, {"shared", (*bench).shared},
+	}
+}
+
+func groupNames() (names []string) {
+	for _, g := range groups() {
+		names = append(names, g.name)
+	}
+	return names
+}
 
 func main() {
 	gpool.Init()
@@ -55,13 +70,16 @@ func exitOn(err error) {
 	}
 }
 
-// bench is one run: the programs that it measures.
+// bench is one run: the programs that it measures, and what it has found.
 type bench struct {
-	dir   string
-	gpool string
-	floor string // empty without a C compiler
-	self  string
-	seq   string // a file with the items
+	dir     string
+	gpool   string
+	floor   string // empty without a C compiler
+	self    string
+	python  string // one that has msgpack, if any does
+	seq     string // a file with the items
+	figures []figure
+	missing []string // peers that are not installed
 }
 
 func measure() error {
@@ -70,78 +88,92 @@ func measure() error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{dir: dir, gpool: filepath.Join(dir, "gpool"), seq: filepath.Join(dir, "items")}
+	b := &bench{dir: dir}
+	if err := b.prepare(); err != nil {
+		return err
+	}
+	fmt.Printf("%s; %d items, median of %d pairs\n\n", machine(), *items, *pairs)
+	var failed error
+	for _, g := range groups() {
+		if *only == "" || slices.Contains(strings.Split(*only, ","), g.name) {
+			failed = errors.Join(failed, g.measure(b))
+		}
+	}
+	if *write != "" {
+		failed = errors.Join(failed, b.writeInto(*write))
+	}
+	return failed
+}
+
+// prepare builds what is measured, and finds the peers.
+func (b *bench) prepare() (err error) {
+	for name := range strings.SplitSeq(*only, ",") {
+		if name != "" && !slices.Contains(groupNames(), name) {
+			return fmt.Errorf("there is no group %q: there are %s", name, strings.Join(groupNames(), ", "))
+		}
+	}
+	b.gpool = filepath.Join(b.dir, "gpool")
 	if b.self, err = os.Executable(); err != nil {
 		return err
 	}
-	build := exec.Command("go", "build", "-o", b.gpool, "gpool/cmd/gpool")
+	build := exec.Command("go", "build", "-trimpath", "-o", b.gpool, "gpool/cmd/gpool")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build gpool: %w: %s", err, out)
 	}
-	b.buildFloor()
-	var list bytes.Buffer
-	for i := range *items {
-		fmt.Fprintln(&list, i)
+	if b.have("cc", "gcc") {
+		b.floor = filepath.Join(b.dir, "floor")
+		if out, err := exec.Command("cc", "-O2", "-pthread", "-o", b.floor, source("floor.c")).CombinedOutput(); err != nil {
+			return fmt.Errorf("build the floors: %w: %s", err, out)
+		}
 	}
-	if err := os.WriteFile(b.seq, list.Bytes(), 0o644); err != nil {
-		return err
+	for _, name := range []string{"python3", "/usr/bin/python3"} {
+		if b.python == "" && exec.Command(name, "-c", "import msgpack").Run() == nil {
+			b.python = name
+		}
 	}
-	fmt.Printf("%s, %s/%s, %d CPUs; %d items, median of %d pairs\n\n",
-		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), *items, *pairs)
-	switch *only {
-	case "control":
-		return b.control()
-	case "background":
-		return b.background()
-	case "shared":
-		return b.shared()
-	}
-	b.commands()
-	b.start()
-	if err := b.control(); err != nil {
-		return err
-	}
-	if err := errors.Join(b.background(), b.shared()); err != nil {
-		return err
-	}
-	return b.memory()
+	b.seq, err = b.numbers(*items)
+	return err
 }
 
-func (b *bench) buildFloor() {
-	source := filepath.Join(sourceDir(), "testdata", "floor.c")
-	out := filepath.Join(b.dir, "floor")
-	if text, err := exec.Command("cc", "-O2", "-o", out, source).CombinedOutput(); err != nil {
-		fmt.Printf("the floor is not measured, it needs a C compiler (Debian: apt-get install gcc): %v %s\n", err, text)
-		return
+// have reports whether a peer is installed, and notes it if it is not.
+func (b *bench) have(program, debian string) bool {
+	if _, err := exec.LookPath(program); err == nil {
+		return true
 	}
-	b.floor = out
+	b.miss(program, debian)
+	return false
 }
 
-func sourceDir() string {
+func (b *bench) miss(what, debian string) {
+	text := fmt.Sprintf("%s (Debian: apt-get install %s)", what, debian)
+	if !slices.Contains(b.missing, text) {
+		b.missing = append(b.missing, text)
+		fmt.Printf("not measured, since it is not installed: %s\n", text)
+	}
+}
+
+// source is a file beside this one.
+func source(name string) string {
 	_, file, _, _ := runtime.Caller(0)
-	return filepath.Dir(file)
+	return filepath.Join(filepath.Dir(file), "testdata", name)
 }
 
-// commands compares whole runs over the same items, with 2 workers, output captured
-// and in order where the peer can.
-func (b *bench) commands() {
-	gpool := b.run("gpool", b.gpool, "map", "-j2", "--", "/bin/echo", "{}")
-	shell := b.run("gpool -c", b.gpool, "map", "-j2", "-c", "echo {}")
-	b.compare("commands: /bin/echo", gpool, "xargs -P2 -n1", b.run("xargs", "xargs", "-P2", "-n1", "/bin/echo"))
-	b.compare("commands: sh -c 'echo'", shell, "xargs -P2 -I{} sh -c", b.run("xargs", "xargs", "-P2", "-I{}", "sh", "-c", "echo {}"))
-	if b.floor != "" {
-		b.compare("commands: /bin/echo", gpool, "posix_spawn with capture (the floor)", b.run("floor", b.floor, "2", strconv.Itoa(*items)))
+// numbers makes a file of the numbers from 0 on.
+func (b *bench) numbers(n int) (string, error) {
+	var text []byte
+	for i := range n {
+		text = append(strconv.AppendInt(text, int64(i), 10), '\n')
 	}
-	if _, err := exec.LookPath("parallel"); err != nil {
-		fmt.Println("GNU parallel is not measured, it is not installed (Debian: apt-get install parallel)")
-		return
-	}
-	b.compare("commands: /bin/echo", gpool, "GNU parallel -k -j2", b.run("parallel", "parallel", "--will-cite", "-k", "-j2", "/bin/echo", "{}"))
+	file := filepath.Join(b.dir, "items-"+strconv.Itoa(n))
+	return file, os.WriteFile(file, text, 0o644)
 }
 
-// run returns a function that runs a command over the items and takes the time.
-func (b *bench) run(name string, argv ...string) func() (time.Duration, error) {
+// measured takes the time of one run of something.
+type measured = func() (time.Duration, error)
+
+// run runs a command over the items and takes the time.
+func (b *bench) run(argv ...string) measured {
 	return func() (time.Duration, error) {
 		in, err := os.Open(b.seq)
 		if err != nil {
@@ -157,14 +189,34 @@ func (b *bench) run(name string, argv ...string) func() (time.Duration, error) {
 		cmd.Stdin, cmd.Stdout = in, out
 		from := time.Now()
 		if err := cmd.Run(); err != nil {
-			return 0, fmt.Errorf("%s: %w", name, err)
+			return 0, fmt.Errorf("%s: %w", strings.Join(argv, " "), err)
 		}
 		return time.Since(from), nil
 	}
 }
 
+// says runs a program that takes the time itself and prints it in seconds.
+func says(argv ...string) measured {
+	return func() (time.Duration, error) {
+		out, err := exec.Command(argv[0], argv[1:]...).Output()
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", strings.Join(argv, " "), err)
+		}
+		seconds, err := strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
+		return time.Duration(seconds * float64(time.Second)), err
+	}
+}
+
+// each divides a time by the number of calls that it was for.
+func each(n int, run measured) measured {
+	return func() (time.Duration, error) {
+		d, err := run()
+		return d / time.Duration(n), err
+	}
+}
+
 // inFresh makes an empty directory before each run.
-func (b *bench) inFresh(dir string, run func() (time.Duration, error)) func() (time.Duration, error) {
+func inFresh(dir string, run measured) measured {
 	return func() (time.Duration, error) {
 		if err := os.RemoveAll(dir); err != nil {
 			return 0, err
@@ -174,214 +226,4 @@ func (b *bench) inFresh(dir string, run func() (time.Duration, error)) func() (t
 		}
 		return run()
 	}
-}
-
-// compare measures pairs in turn and prints how many times as fast ours is.
-func (b *bench) compare(what string, ours func() (time.Duration, error), peer string, theirs func() (time.Duration, error)) {
-	var ratios, our []float64
-	for range *pairs {
-		a, err := ours()
-		if err != nil {
-			fmt.Printf("%-26s %v\n", what, err)
-			return
-		}
-		t, err := theirs()
-		if err != nil {
-			fmt.Printf("%-26s %s: %v\n", what, peer, err)
-			return
-		}
-		ratios = append(ratios, float64(t)/float64(a))
-		our = append(our, a.Seconds())
-	}
-	slices.Sort(ratios)
-	slices.Sort(our)
-	fmt.Printf("%-26s %5.2f times as fast as %s (%.2f to %.2f; gpool took %.3f s)\n",
-		what, ratios[len(ratios)/2], peer, ratios[0], ratios[len(ratios)-1], our[len(our)/2])
-}
-
-// start measures how long gpool takes from start to exit, and a worker to its hello.
-func (b *bench) start() {
-	one := func(argv ...string) func() (time.Duration, error) {
-		return func() (time.Duration, error) {
-			const times = 20
-			from := time.Now()
-			for range times {
-				if err := exec.Command(argv[0], argv[1:]...).Run(); err != nil {
-					return 0, err
-				}
-			}
-			return time.Since(from) / times, nil
-		}
-	}
-	true1 := one("/bin/true")
-	b.compareTimes("start to exit of gpool map -- true ::: 1", one(b.gpool, "map", "--", "true", ":::", "1"), "/bin/true", true1)
-	b.compareTimes("start of a worker to its hello", b.hello, "/bin/true", true1)
-}
-
-func (b *bench) hello() (time.Duration, error) {
-	const times = 20
-	var total time.Duration
-	for range times {
-		launcher := &launch.Local{Path: b.gpool, Args: []string{"worker"}}
-		from := time.Now()
-		p, err := launcher.Launch(1)
-		if err != nil {
-			return 0, err
-		}
-		var m ipc.Message
-		if err := ipc.NewReader(p.Frames(), ipc.Limits{}).Next(&m); err != nil {
-			return 0, err
-		}
-		total += time.Since(from)
-		p.Kill()
-		p.Wait()
-	}
-	return total / times, nil
-}
-
-func (b *bench) compareTimes(what string, ours func() (time.Duration, error), peer string, theirs func() (time.Duration, error)) {
-	var ratios []float64
-	var our, their []time.Duration
-	for range *pairs {
-		a, err := ours()
-		t, err2 := theirs()
-		if err != nil || err2 != nil {
-			fmt.Println(what, err, err2)
-			return
-		}
-		our, their = append(our, a), append(their, t)
-		ratios = append(ratios, float64(a)/float64(t))
-	}
-	slices.Sort(ratios)
-	slices.Sort(our)
-	slices.Sort(their)
-	m := len(our) / 2
-	fmt.Printf("%s: %v, %.2f times %s (%v)\n", what, our[m].Round(time.Microsecond), ratios[m], peer, their[m].Round(time.Microsecond))
-}
-
-// memory measures the peak of the parent over a short and a long input, on a cheap
-// task in real workers: imap, chunks of 100, results in order.
-func (b *bench) memory() error {
-	var peaks []int
-	for _, n := range []int{300_000, 3_000_000} {
-		var kibs []int
-		for range 3 {
-			kib, err := b.lines(n)
-			if err != nil {
-				return err
-			}
-			kibs = append(kibs, kib)
-		}
-		slices.Sort(kibs)
-		fmt.Printf("memory: %d lines, cheap task: the parent used %.1f MiB at most (median of 3)\n", n, float64(kibs[1])/1024)
-		peaks = append(peaks, kibs[1])
-	}
-	fmt.Printf("memory: %.2f times as much for ten times the lines\n", float64(peaks[1])/float64(peaks[0]))
-	return nil
-}
-
-// lines returns the peak, in KiB, of a parent that gets n lines.
-func (b *bench) lines(n int) (int, error) {
-	seq := exec.Command("seq", strconv.Itoa(n))
-	lines, err := seq.StdoutPipe()
-	if err != nil {
-		return 0, err
-	}
-	cmd := exec.Command(b.self, "lines")
-	var out bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = lines, &out, os.Stderr
-	if err := seq.Start(); err != nil {
-		return 0, err
-	}
-	if err := cmd.Run(); err != nil {
-		return 0, err
-	}
-	if err := seq.Wait(); err != nil {
-		return 0, err
-	}
-	var done, kib int
-	if _, err := fmt.Sscan(out.String(), &done, &kib); err != nil || done != n {
-		return 0, fmt.Errorf("%d lines in, %q out: %v", n, out.String(), err)
-	}
-	return kib, nil
-}
-
-// serve is a worker with a cheap task, which returns its payload.
-func serve() {
-	in, out, err := worker.Guard()
-	exitOn(err)
-	_ = worker.Serve(in, out, worker.Config{Tasks: worker.Registry{
-		"echo": func(_ context.Context, c *worker.Call) ([]byte, error) { return c.Payload, nil },
-	}})
-}
-
-// runLines is the parent of that worker, as gpool imap is one: it prints how many
-// lines came back in order, and the peak of its memory in KiB.
-func runLines() error {
-	launcher, err := launch.Self("worker")
-	if err != nil {
-		return err
-	}
-	p, err := pool.New(pool.Config{Workers: 2, Launcher: launcher, Stderr: os.Stderr})
-	if err != nil {
-		return err
-	}
-	rows, _, err := input.Open(nil, os.Stdin, input.Format{})
-	if err != nil {
-		return err
-	}
-	c := &counter{}
-	r, err := p.Submit(pool.Job{Task: "echo", Order: pool.Ordered, ChunkSize: 100, Source: source{rows}, Consumer: c})
-	if err != nil {
-		return err
-	}
-	if err := r.Wait(); err != nil {
-		return err
-	}
-	p.Close()
-	fmt.Println(c.n, peak())
-	return nil
-}
-
-type source struct{ rows input.Source }
-
-func (s source) Next(_ context.Context, max int) ([]pool.Call, error) {
-	rows, err := s.rows.Next(max)
-	list := make([]pool.Call, len(rows))
-	for i := range rows {
-		list[i] = pool.Call{Payload: []byte(rows[i].Columns[0]), Item: &rows[i]}
-	}
-	if len(rows) > 0 {
-		err = nil
-	}
-	return list, err
-}
-
-type counter struct{ n int }
-
-func (c *counter) Output(*pool.Output) error { return nil }
-func (c *counter) Flush() error              { return nil }
-
-func (c *counter) Result(r *pool.Result) error {
-	c.n++
-	if want := strconv.Itoa(c.n); string(r.Value) != want {
-		return fmt.Errorf("result %s is %q", want, r.Value)
-	}
-	return nil
-}
-
-// peak is the peak of this process's resident memory, in KiB.
-func peak() int {
-	f, err := os.Open("/proc/self/status")
-	if err != nil {
-		return 0
-	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if rest, ok := strings.CutPrefix(s.Text(), "VmHWM:"); ok {
-			kib, _ := strconv.Atoi(strings.Fields(rest)[0])
-			return kib
-		}
-	}
-	return 0
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -169,14 +168,14 @@ func (b *bench) shared() error {
 		fmt.Printf("%-30s %14s %18s %16s\n", op.name, cells[0], cells[1], cells[2])
 	}
 	fmt.Println()
-	lock := func() (float64, error) { return b.operation(ctx, p, p, true, 0) }
-	b.compareNanos("a lock and its release from a worker", lock, "Python's Manager lock", b.python("manager-lock", 5000))
-	b.compareNanos("the same", lock, "Python's mp.Lock", b.python("lock", 200000))
-	b.compareNanos("Dict.Set", func() (float64, error) { return b.operation(ctx, p, p, true, 7) }, "Python's Manager dict", b.python("manager-dict", 5000))
-	b.compareNanos("Value.Add", func() (float64, error) { return b.operation(ctx, p, p, true, 11) }, "Python's locked +=", b.python("value", 200000))
+	lock := thousand(func() (float64, error) { return b.operation(ctx, p, p, true, 0) })
+	b.faster("a thousand locks and releases from a worker", lock, "Python's Manager lock", pythonShared("manager-lock", 5000), 0)
+	b.faster("the same", lock, "Python's mp.Lock", pythonShared("lock", 200000), 0)
+	b.faster("a thousand Dict.Set", thousand(func() (float64, error) { return b.operation(ctx, p, p, true, 7) }), "Python's Manager dict", pythonShared("manager-dict", 5000), 0)
+	b.faster("a thousand Value.Add", thousand(func() (float64, error) { return b.operation(ctx, p, p, true, 11) }), "Python's locked +=", pythonShared("value", 200000), 0)
 	for _, batch := range []int{1, 100} {
 		n := 20000 * batch
-		b.compareNanos(fmt.Sprintf("an item through a queue, %d at a time", batch), b.queue(ctx, p, n, batch), "Python's mp.Queue", b.python("queue", 100000))
+		b.faster(fmt.Sprintf("a thousand items through a queue, %d at a time", batch), thousand(b.queue(ctx, p, n, batch)), "Python's mp.Queue", pythonShared("queue", 100000), 0)
 	}
 	return errors.Join(b.handedOn(ctx), b.besideHuge(ctx))
 }
@@ -214,15 +213,23 @@ func (b *bench) cell(ctx context.Context, p *gpool.Pool, h gpool.Hub, there bool
 	return strconv.FormatFloat(list[len(list)/2], 'f', 1, 64)
 }
 
-// python runs the same in Python.
-func (b *bench) python(what string, n int) func() (float64, error) {
-	return func() (float64, error) {
-		out, err := exec.Command("python3", filepath.Join(sourceDir(), "testdata", "shared.py"), what, strconv.Itoa(n)).Output()
+// thousand is what a thousand operations take, of a measurement of one in nanoseconds.
+func thousand(of func() (float64, error)) measured {
+	return func() (time.Duration, error) {
+		ns, err := of()
+		return time.Duration(1000 * ns), err
+	}
+}
+
+// pythonShared runs the same in Python.
+func pythonShared(what string, n int) measured {
+	return thousand(func() (float64, error) {
+		out, err := exec.Command("python3", source("shared.py"), what, strconv.Itoa(n)).Output()
 		if err != nil {
 			return 0, fmt.Errorf("python3 (Debian: apt-get install python3): %w", err)
 		}
 		return strconv.ParseFloat(strings.TrimSpace(string(out)), 64)
-	}
+	})
 }
 
 // queue moves items from one worker to the other.
@@ -235,25 +242,6 @@ func (b *bench) queue(ctx context.Context, p *gpool.Pool, n, batch int) func() (
 		}
 		return f.Get(ctx)
 	}
-}
-
-// compareNanos is compareTimes for what takes less than a microsecond.
-func (b *bench) compareNanos(what string, ours func() (float64, error), peer string, theirs func() (float64, error)) {
-	var our, their, ratios []float64
-	for range *pairs {
-		a, err := ours()
-		t, err2 := theirs()
-		if err := errors.Join(err, err2); err != nil {
-			fmt.Printf("%s: %v\n", what, err)
-			return
-		}
-		our, their, ratios = append(our, a), append(their, t), append(ratios, t/a)
-	}
-	for _, list := range [][]float64{our, their, ratios} {
-		slices.Sort(list)
-	}
-	m := len(our) / 2
-	fmt.Printf("%s: %.0f ns (%.0f a second), %.2f times as fast as %s (%.0f ns)\n", what, our[m], 1e9/our[m], ratios[m], peer, their[m])
 }
 
 // handedOn kills workers that have a lock, and takes the time until somebody who waits has it.
