@@ -67,6 +67,10 @@ var rooms = map[string]room{
 		theirs: []string{"golang.org/x/sys"},
 		why:    "it makes files that have no name, and knows nothing of what is in them",
 	},
+	"internal/rawpipe": {
+		theirs: []string{"golang.org/x/sys"},
+		why:    "both processes hold an end of the pipes, whatever passes through them",
+	},
 	"internal/memory": {
 		ours:   []string{"internal/unnamed"},
 		theirs: []string{"golang.org/x/sys"},
@@ -98,7 +102,7 @@ var rooms = map[string]room{
 		why:    "it sees a Launcher, a Source, a Consumer and a func(Event), never its annexes: add an interface here, and implement it in the annex",
 	},
 	"internal/pool/launch": {
-		ours:   []string{"internal/pool", "internal/ipc", "internal/session", "internal/blackbox"},
+		ours:   []string{"internal/pool", "internal/ipc", "internal/session", "internal/blackbox", "internal/rawpipe"},
 		theirs: []string{"golang.org/x/sys"},
 		why:    "an annex of the pool imports the pool, the frames and what ends processes",
 	},
@@ -138,7 +142,7 @@ var rooms = map[string]room{
 		why:    "it knows the machine and make, and is a pool.Gate without importing the pool",
 	},
 	"internal/worker": {
-		ours:   []string{"internal/ipc", "internal/command", "internal/session", "internal/blackbox"},
+		ours:   []string{"internal/ipc", "internal/command", "internal/session", "internal/blackbox", "internal/rawpipe"},
 		theirs: []string{"golang.org/x/sys", "golang.org/x/term"},
 		why:    "it runs in the other process: what both need goes to a room of both",
 	},

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -319,8 +320,19 @@ func (r *run) execute() error {
 	return r.conclude(ledger, story, stopped, err)
 }
 
+// leaveCPUs keeps this process to one thread of Go code for each 8 CPUs that there are, since they are the workers': with more threads than
+// it needs the runtime wakes one for each result, to look for work that is not there. What somebody has set stands.
+func leaveCPUs() (restore func()) {
+	if os.Getenv("GOMAXPROCS") != "" {
+		return func() {}
+	}
+	before := runtime.GOMAXPROCS(max(1, runtime.NumCPU()/8))
+	return func() { runtime.GOMAXPROCS(before) }
+}
+
 // runPool runs the job in a pool of its own, and returns when nothing of either is left.
 func (r *run) runPool(ledger *ledger, story *story, screen *screen, gate *admit.Admission) (stopped stop, err error) {
+	defer leaveCPUs()()
 	closeHub, err := openHub()
 	if err != nil { // it can do without
 		fmt.Fprintf(screen.err, "gpool: what runs will find no hub of this run (gpool lock and the like use the background pool): %v\n", err)

@@ -20,6 +20,7 @@ import (
 
 	"gpool/internal/command"
 	"gpool/internal/ipc"
+	"gpool/internal/rawpipe"
 	"gpool/internal/session"
 )
 
@@ -28,13 +29,14 @@ import (
 // A call ends when its command ends, also if processes that the command left
 // behind still hold its output open.
 //
-// It talks to the system below os/exec: one poll over both streams and the end of
-// the process, in the runner's own thread, where os/exec would take two goroutines
-// and four thread switches a command.
+// It talks to the system below os/exec: the runner waits once for both streams and the
+// end of the process, where os/exec would take two goroutines and four thread switches a
+// command.
 type Commands struct {
 	environ []string // the worker's own, without the variables set for each call
 	null    *os.File
 	buf     []byte
+	events  *watch
 
 	// What the common value of the last call said. Calls of a job share it, so it
 	// is parsed once and not once a call.
@@ -63,7 +65,12 @@ func NewCommands() (*Commands, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s for the commands' input: %w", os.DevNull, err)
 	}
+	events, err := newWatch()
+	if err != nil {
+		return nil, err
+	}
 	x := &Commands{
+		events:  events,
 		environ: without(os.Environ(), callVariables),
 		null:    null,
 		buf:     make([]byte, pieceSize),
@@ -135,7 +142,9 @@ type process struct {
 	owner       *Commands
 	pid, exitFD int
 	out, err    int // read ends, -1 once closed
+	watched     bool
 	leaked      bool
+	ended       bool // as exitFD has told
 	reaped      bool
 	status      command.Status // once reaped
 }
@@ -217,12 +226,12 @@ func (x *Commands) fork(path string, argv, env []string, capture bool) (*process
 		if p.out, outW, err = newPipe(); err != nil {
 			return nil, fmt.Errorf("make a pipe for its output: %w", err)
 		}
-		defer unix.Close(outW)
+		defer closeNow(outW)
 		if p.err, errW, err = newPipe(); err != nil {
 			p.close()
 			return nil, fmt.Errorf("make a pipe for its output: %w", err)
 		}
-		defer unix.Close(errW)
+		defer closeNow(errW)
 	}
 	attr := &syscall.ProcAttr{
 		Dir:   x.spec.Dir,
@@ -254,7 +263,7 @@ func (x *Commands) forkLocked(p *process, path string, argv []string, attr *sysc
 func (p *process) close() {
 	for _, fd := range []*int{&p.out, &p.err, &p.exitFD} {
 		if *fd >= 0 {
-			unix.Close(*fd)
+			closeNow(*fd)
 			*fd = -1
 		}
 	}
@@ -264,10 +273,33 @@ func (p *process) close() {
 // no descriptor of it.
 const askInterval = 20 // milliseconds
 
+// shortLife is how long only the end of a command is waited for: the output of one that is over by then
+// is read once, and the worker does not wake up whenever it prints or closes something. It waits in the kernel
+// without a word to the runtime, so whatever else arrives in this time waits with it.
+const shortLife = 4 * time.Millisecond
+
 // outputGrace is how long the output of a command may stay open after its end, for
 // what is on its way through a child, as in `echo > >(cat)`. Who holds it open for
 // longer is not waited for.
 const outputGrace = 100 * time.Millisecond
+
+// poll waits for some of the descriptors of the command.
+func (p *process) poll(fds []unix.PollFd, milliseconds int) (int, error) {
+	events := p.owner.events
+	if !p.watched {
+		n, err := pollNow(fds, 0)
+		if n > 0 || err != nil {
+			return n, err
+		}
+		p.watched = true
+		for _, fd := range []int{p.out, p.err, p.exitFD} {
+			if err := events.add(fd); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return events.poll(fds, milliseconds)
+}
 
 // copyOutput sends what the command prints until it has ended and its output too, or
 // the grace is over. It returns an error when the output could not be handed on.
@@ -280,10 +312,12 @@ func (p *process) copyOutput(ctx context.Context, c *Call, buf []byte) (err erro
 	wait := -1 // milliseconds
 	if p.exitFD < 0 {
 		wait = askInterval
+	} else if _, err := pollNow(fds[2:], shortLife); err != nil && err != unix.EINTR {
+		return fmt.Errorf("wait for its end: %w", err)
 	}
 	var end time.Time // of the grace, once the command has ended
 	for p.out >= 0 || p.err >= 0 {
-		n, pollErr := unix.Poll(fds, wait)
+		n, pollErr := p.poll(fds, wait)
 		if pollErr == unix.EINTR {
 			continue
 		}
@@ -291,17 +325,18 @@ func (p *process) copyOutput(ctx context.Context, c *Call, buf []byte) (err erro
 			return fmt.Errorf("wait for its output: %w", pollErr)
 		}
 		if fds[0].Revents != 0 {
-			p.read(ctx, c, &p.out, ipc.Stdout, buf, &err)
+			p.readSome(ctx, c, &p.out, ipc.Stdout, buf, fds[0].Revents, &err)
 			fds[0].Fd = int32(p.out)
 		}
 		if fds[1].Revents != 0 {
-			p.read(ctx, c, &p.err, ipc.Stderr, buf, &err)
+			p.readSome(ctx, c, &p.err, ipc.Stderr, buf, fds[1].Revents, &err)
 			fds[1].Fd = int32(p.err)
 		}
 		if end.IsZero() {
 			if fds[2].Revents == 0 && (p.exitFD >= 0 || n > 0 || !p.reap()) {
 				continue
 			}
+			p.ended = true
 			end, fds[2].Fd = time.Now().Add(outputGrace), -1
 		}
 		left := time.Until(end)
@@ -315,14 +350,23 @@ func (p *process) copyOutput(ctx context.Context, c *Call, buf []byte) (err erro
 	return err
 }
 
+// readSome reads once from a stream of which poll said so much. What is read by less than was asked for, of a pipe into which
+// nobody can write, was the last of it.
+func (p *process) readSome(ctx context.Context, c *Call, fd *int, s ipc.Stream, buf []byte, said int16, failed *error) {
+	if n := p.read(ctx, c, fd, s, buf, failed); n > 0 && n < len(buf) && said&unix.POLLHUP != 0 {
+		closeNow(*fd)
+		*fd = -1
+	}
+}
+
 // read reads once from a stream that has something to say, and closes it at its end.
 func (p *process) read(ctx context.Context, c *Call, fd *int, s ipc.Stream, buf []byte, failed *error) int {
-	n, err := unix.Read(*fd, buf)
+	n, err := rawpipe.ReadNow(*fd, buf)
 	if err == unix.EINTR {
 		return 0
 	}
 	if n <= 0 {
-		unix.Close(*fd)
+		closeNow(*fd)
 		*fd = -1
 		return 0
 	}
@@ -372,7 +416,7 @@ func (p *process) reap() bool {
 		}
 		var ws syscall.WaitStatus
 		var usage syscall.Rusage
-		got, err := syscall.Wait4(p.pid, &ws, syscall.WNOHANG, &usage)
+		got, err := reapNow(p.pid, &ws, &usage)
 		if got != p.pid && (err == nil || err == syscall.EINTR) {
 			return false
 		}
@@ -390,10 +434,10 @@ func (p *process) reap() bool {
 
 // wait returns how the command ended, once it has.
 func (p *process) wait() command.Status {
-	if p.exitFD >= 0 {
+	if p.exitFD >= 0 && !p.ended {
 		fds := []unix.PollFd{{Fd: int32(p.exitFD), Events: unix.POLLIN}}
 		for {
-			if _, err := unix.Poll(fds, -1); err != unix.EINTR {
+			if _, err := p.poll(fds, -1); err != unix.EINTR {
 				break
 			}
 		}

@@ -28,6 +28,7 @@ func Main() int {
 	// always, and a second one would only look for work that is not there, at the
 	// cost of a tenth of all processor time (go run ./bench).
 	return onStdio(1, func() (Config, error) {
+		ignoreChildren()
 		commands, err := NewCommands()
 		return Config{
 			Tasks: Registry{command.ExecTask: commands.Run},

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,6 +30,29 @@ func startProcess(path string, argv []string, attr *syscall.ProcAttr) (pid, exit
 	attr.Sys = &syscall.SysProcAttr{Setpgid: true}
 	pid, err = syscall.ForkExec(path, argv, attr)
 	return pid, -1, err
+}
+
+func ignoreChildren() {}
+
+// watch waits for descriptors.
+type watch struct{}
+
+func newWatch() (*watch, error) { return &watch{}, nil }
+
+func (*watch) add(int) error { return nil }
+
+func (*watch) poll(fds []unix.PollFd, milliseconds int) (int, error) {
+	return unix.Poll(fds, milliseconds)
+}
+
+func pollNow(fds []unix.PollFd, most time.Duration) (int, error) {
+	return unix.Poll(fds, int(most/time.Millisecond))
+}
+
+func closeNow(fd int) { _ = unix.Close(fd) }
+
+func reapNow(pid int, ws *syscall.WaitStatus, usage *syscall.Rusage) (int, error) {
+	return syscall.Wait4(pid, ws, syscall.WNOHANG, usage)
 }
 
 // maxRSS is in KiB; here the kernel counts bytes.

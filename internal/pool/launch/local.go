@@ -14,6 +14,7 @@ import (
 	"gpool/internal/blackbox"
 	"gpool/internal/ipc"
 	"gpool/internal/pool"
+	"gpool/internal/rawpipe"
 	"gpool/internal/session"
 
 	"golang.org/x/sys/unix"
@@ -71,6 +72,11 @@ func (l *Local) Launch(slot int) (pool.Process, error) {
 		Stdin: in.r, Stdout: out.w, Stderr: errs.w,
 	}
 	w := &local{in: in.w, out: out.r, errs: errs.r, commands: l.Commands}
+	var err error
+	if w.frames, err = newFrames(w.in, w.out); err != nil {
+		p.close()
+		return nil, fmt.Errorf("make pipes for worker %d: %w", slot, err)
+	}
 	if l.Box {
 		box, file, err := blackbox.New()
 		if err != nil {
@@ -80,7 +86,6 @@ func (l *Local) Launch(slot int) (pool.Process, error) {
 		defer file.Close()
 		w.box, cmd.ExtraFiles = box, []*os.File{file}
 	}
-	var err error
 	if w.Leader, err = Lead(cmd); err != nil {
 		p.close()
 		w.closeBox()
@@ -142,12 +147,13 @@ func (p *pipes) close() {
 type local struct {
 	*Leader
 	in, out, errs *os.File
+	frames        pool.Stream   // of in and out
 	box           *blackbox.Box // nil without
 	commands      bool
 }
 
-func (p *local) Stderr() io.Reader   { return closing{p.errs} }
-func (p *local) Frames() pool.Stream { return frames{closing{p.out}, p.in} }
+func (p *local) Stderr() io.Reader   { return closing{p.errs, p.errs} }
+func (p *local) Frames() pool.Stream { return p.frames }
 
 // Wait pairs with Launch.
 func (p *local) Wait() pool.Exit {
@@ -224,17 +230,26 @@ func newExit(state *os.ProcessState) pool.Exit {
 // frames is the connection of a worker: its stdin and stdout.
 type frames struct {
 	io.Reader
+	io.Writer
 	in *os.File
 }
 
-func (f frames) Write(b []byte) (int, error) { return f.in.Write(b) }
-func (f frames) CloseWrite() error           { return f.in.Close() }
+func newFrames(in, out *os.File) (pool.Stream, error) {
+	w, err := rawpipe.New(in)
+	r, err2 := rawpipe.New(out)
+	return frames{closing{r, out}, w, in}, errors.Join(err, err2)
+}
+
+func (f frames) CloseWrite() error { return f.in.Close() }
 
 // closing closes a file at its end, which is when its only reader is done with it.
-type closing struct{ file *os.File }
+type closing struct {
+	io.Reader
+	file *os.File
+}
 
 func (c closing) Read(b []byte) (int, error) {
-	n, err := c.file.Read(b)
+	n, err := c.Reader.Read(b)
 	if err != nil {
 		_ = c.file.Close()
 	}
