@@ -84,7 +84,7 @@ func (l *loop) output(k *link, a *arrival) error {
 	s.spoke = time.Now()
 	s.printed.add(a.stream, len(a.data))
 	k.owed.Add(int64(len(a.data)))
-	f.job.running.post(delivery{link: k, id: a.id, stream: a.stream, data: a.data, result: Result{Call: &f.calls[0], Attempt: f.attempt}})
+	f.job.running.post(delivery{link: k, id: a.id, stream: a.stream, data: a.data, call: &f.calls[0], attempt: f.attempt})
 	return nil
 }
 
@@ -103,30 +103,31 @@ func (l *loop) result(k *link, a *arrival) error {
 	start, elapsed := l.times(k.slot, a, now)
 	each := elapsed / time.Duration(len(a.outcomes))
 	var job *jobPlan
-	list := make([]delivery, 0, len(a.outcomes))
+	done := 0 // how many were booked
+	s := &l.plan.slots[k.slot]
+	results, from := make([]Result, len(a.outcomes)), 0 // those from from on are of job, and not posted
 	err := l.plan.finish(k.slot, a.id, len(a.outcomes), now, func(j *jobPlan, c *Call, attempt, i int) {
 		if job != nil && job != j {
-			job.running.post(list...)
-			list = make([]delivery, 0, len(a.outcomes))
+			job.running.postResults(results[from:i:i])
+			from = i
 		}
 		job = j
-		s := &l.plan.slots[k.slot]
-		r := Result{
-			Call: c, Slot: k.slot + 1, Pid: s.pid, Attempt: attempt,
-			Start: start.Add(time.Duration(i) * each), Elapsed: each,
-		}
+		r := &results[i]
+		r.Call, r.Slot, r.Pid, r.Attempt = c, k.slot+1, s.pid, attempt
+		r.Start, r.Elapsed = start.Add(time.Duration(i)*each), each
 		if i == 0 { // what others have printed would have come between their results
 			r.Printed = s.printed
-		} else {
+		} else if l.config.CallEvents {
 			l.tellCall(Event{Kind: CallStarted, Time: r.Start, Slot: r.Slot, Pid: r.Pid, Task: j.task(c), Call: c, Attempt: attempt})
 		}
 		r.book(j, &a.outcomes[i])
-		list = append(list, l.settle(j, r))
+		l.settle(j, r)
+		done = i + 1
 	})
 	if job != nil {
 		job.took(len(a.outcomes), elapsed)
 		l.plan.counted.Run.add(each, len(a.outcomes))
-		job.running.post(list...)
+		job.running.postResults(results[from:done:done])
 		l.tellBegun(k.slot)
 	}
 	return err

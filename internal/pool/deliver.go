@@ -21,6 +21,7 @@ const (
 	creditStep  = 256 << 10
 	shelfMemory = 8 << 20 // output that must wait, before it goes to disk
 	eventsAhead = 4096    // events that a slow listener may have before it
+	reportEvery = 256     // results after which the consumer writes what it has gathered
 	toldMost    = 1 << 10 // bytes of a value that an event carries
 )
 
@@ -38,21 +39,26 @@ type Running struct {
 	err     error         // valid after doneC
 }
 
-// delivery is a piece of output, or a result, on its way to the consumer.
+// delivery is results, those of one frame, or a piece of output, on its way to the consumer.
 type delivery struct {
-	stream  ipc.Stream // 0 for a result
-	data    []byte     // of the stream
-	link    *link      // which sent the data, and gets the credit for it
-	id      uint64     // of the call on that link
-	result  Result     // with a stream, only its Call and Attempt are set
-	retried bool       // the result is that of an attempt, and there will be another
+	results []Result
+	stream  ipc.Stream // of output, as all that follows
+	data    []byte
+	link    *link  // which sent the data, and gets the credit for it
+	id      uint64 // of the call on that link
+	call    *Call
+	attempt int
 }
 
 func (d *delivery) cost() int64 {
-	if d.stream == 0 {
-		return int64(resultCost + len(d.result.Value))
+	if d.stream != 0 {
+		return int64(resultCost + len(d.data))
 	}
-	return int64(resultCost + len(d.data))
+	cost := resultCost * len(d.results)
+	for i := range d.results {
+		cost += len(d.results[i].Value)
+	}
+	return int64(cost)
 }
 
 func newRunning(p *Pool, job Job) *Running {
@@ -110,14 +116,17 @@ func (r *Running) finish(err error) {
 	close(r.doneC)
 }
 
-// post sends deliveries; the loop calls it.
-func (r *Running) post(list ...delivery) {
-	cost := int64(0)
-	for i := range list {
-		cost += list[i].cost()
+// post sends a delivery; the loop calls it.
+func (r *Running) post(d delivery) {
+	r.backlog.Add(d.cost())
+	r.outbox.put(d)
+}
+
+// postResults sends results, which are the deliverer's from then on.
+func (r *Running) postResults(list []Result) {
+	if len(list) > 0 {
+		r.post(delivery{results: list})
 	}
-	r.backlog.Add(cost)
-	r.outbox.put(list...)
 }
 
 // deliverer is the goroutine that owns what waits to be printed, and the only one
@@ -153,7 +162,7 @@ func (r *Running) deliver() {
 		for i := range list {
 			d.deliver(&list[i])
 			r.backlog.Add(-list[i].cost())
-			if i%256 == 255 {
+			if d.taken >= reportEvery {
 				d.report()
 			}
 		}
@@ -181,25 +190,36 @@ func (d *deliverer) report() {
 }
 
 func (d *deliverer) deliver(m *delivery) {
-	seq := m.result.Call.Seq
-	e := d.entries[seq]
+	if m.stream == 0 {
+		for i := range m.results {
+			d.ended(&m.results[i])
+		}
+		return
+	}
+	e := d.entries[m.call.Seq]
 	if e == nil {
-		e = &entry{call: m.result.Call}
+		e = &entry{call: m.call}
+		d.entries[m.call.Seq] = e
 	}
-	if m.stream != 0 {
-		d.entries[seq] = e
-		d.output(e, m)
+	d.output(e, m)
+}
+
+// ended takes the result of a call or of an attempt.
+func (d *deliverer) ended(r *Result) {
+	seq := r.Call.Seq
+	e := d.entries[seq]
+	if r.retried {
+		if e != nil {
+			e.unpaid = 0 // its worker owes it nothing any more
+		}
 		return
 	}
-	if m.retried {
-		e.unpaid = 0 // its worker owes it nothing any more
-		return
-	}
-	delete(d.entries, seq)
 	d.taken++
-	e.result = m.result
-	d.order.finished(e)
-	d.silent(e)
+	if e == nil && d.order.passes(seq) { // nothing of it waits, and it need not: the usual case
+		d.result(r)
+	} else {
+		d.finished(e, r)
+	}
 	for e := d.order.next(); e != nil; e = d.order.next() {
 		d.replay(e)
 		d.result(&e.result)
@@ -207,6 +227,17 @@ func (d *deliverer) deliver(m *delivery) {
 	if e := d.entries[d.order.turn]; e != nil && !d.job.Hold { // it runs, and now it is its turn
 		d.replay(e)
 	}
+}
+
+// finished takes the result of a call that has printed something, or that others come before.
+func (d *deliverer) finished(e *entry, r *Result) {
+	if e == nil {
+		e = &entry{call: r.Call}
+	}
+	delete(d.entries, r.Call.Seq)
+	e.result = *r
+	d.order.finished(e)
+	d.silent(e)
 }
 
 // silent tells of a call that has nothing to wait for but its turn.
@@ -224,7 +255,7 @@ func (d *deliverer) output(e *entry, m *delivery) {
 	case d.failed != nil:
 	case !d.job.Hold && (d.job.Lines || d.order.prints(e.call.Seq)):
 		d.replay(e)
-		d.print(&Output{Call: e.call, Attempt: m.result.Attempt, Stream: m.stream, Data: m.data})
+		d.print(&Output{Call: e.call, Attempt: m.attempt, Stream: m.stream, Data: m.data})
 	default:
 		if err := d.keep(e, m); err != nil {
 			d.fail(err)
@@ -249,10 +280,10 @@ func (d *deliverer) keep(e *entry, m *delivery) error {
 	if err != nil {
 		return err
 	}
-	if last.attempt == m.result.Attempt && last.stream == m.stream && last.piece.Join(p) {
+	if last.attempt == m.attempt && last.stream == m.stream && last.piece.Join(p) {
 		return nil
 	}
-	e.pieces = append(e.pieces, kept{m.result.Attempt, m.stream, p})
+	e.pieces = append(e.pieces, kept{m.attempt, m.stream, p})
 	return nil
 }
 

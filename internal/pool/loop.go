@@ -205,30 +205,35 @@ func (l *loop) refuse() {
 
 // settle decides what a result of a call is: its last one, or that of an attempt that
 // is followed by another. It counts it.
-func (l *loop) settle(j *jobPlan, r Result) delivery {
-	if retry := j.retryOf(r.Call); retry != nil && retry.again(r) {
+func (l *loop) settle(j *jobPlan, r *Result) {
+	if retry := j.retryOf(r.Call); retry != nil && retry.again(*r) {
 		if !j.halted {
-			return l.again(j, r)
+			l.again(j, r)
+			return
 		}
 		r.CutShort = true
 	}
-	j.settle(&r)
+	j.settle(r)
 	j.untaken++
-	l.plan.counted.count(&r)
-	j.ended(&r)
-	return delivery{result: r}
+	l.plan.counted.count(r)
+	j.ended(r)
 }
 
 // again lets a call that has failed be run once more.
-func (l *loop) again(j *jobPlan, r Result) delivery {
-	j.retry(&r, time.Now(), rand.Float64())
+func (l *loop) again(j *jobPlan, r *Result) {
+	kept := *r // for as long as the call is not over
+	j.retry(&kept, time.Now(), rand.Float64())
 	l.plan.counted.Retried++
-	l.tellCall(Event{Kind: CallRetried, Slot: r.Slot, Pid: r.Pid, Task: j.task(r.Call), Result: &r})
-	return delivery{result: r, retried: true}
+	l.tellCall(Event{Kind: CallRetried, Slot: r.Slot, Pid: r.Pid, Task: j.task(r.Call), Result: &kept})
+	*r = kept
+	r.retried = true
 }
 
 // end gives a call its result.
-func (l *loop) end(j *jobPlan, r Result) { j.running.post(l.settle(j, r)) }
+func (l *loop) end(j *jobPlan, r Result) {
+	l.settle(j, &r)
+	j.running.postResults([]Result{r})
+}
 
 // pulled takes calls from a job's source.
 func (l *loop) pulled(m pulled) {

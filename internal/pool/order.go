@@ -46,6 +46,18 @@ func (o *order) prints(seq uint64) bool {
 	return o.turn == seq
 }
 
+// passes reports whether the end of a call is next in any case, and takes it: then it is not finished.
+func (o *order) passes(seq uint64) bool {
+	if !o.sorted {
+		return o.turn == 0 && len(o.queue) == 0
+	}
+	if seq != o.turn {
+		return false
+	}
+	o.turn++
+	return true
+}
+
 // finished takes the end of a call.
 func (o *order) finished(e *entry) {
 	switch {

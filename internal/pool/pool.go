@@ -296,6 +296,8 @@ type Result struct {
 	// CutShort says that it has failed and would have been tried again, but for a stop.
 	CutShort bool
 	Again    time.Duration // of a failed attempt: how long after it the next one is due
+
+	retried bool // it is that of an attempt, and there will be another: not for the consumer
 }
 
 // Printed is how many bytes a call has printed.
