@@ -420,7 +420,7 @@ func takeResult[Out any](e *engine, task string, b []byte) (out Out, err error) 
 		out, _ = e.vault.take(b).(Out) // an interface that is nil is the zero value
 		return out, nil
 	}
-	if err := value.Decode(b, &out); err != nil {
+	if err := value.DecodeOwned(b, &out); err != nil {
 		var zero Out
 		return zero, &DecodeError{What: "the result of task " + task, Type: value.TypeName[Out](), Err: err}
 	}

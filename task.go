@@ -35,7 +35,7 @@ func (t *Task[In, Out]) Name() string { return t.name }
 // it calls [Init]. Register panics if the name is empty, holds white space, or is taken:
 // a program with such a slip must not start.
 func Register[In, Out any](name string, fn func(ctx context.Context, in In) (Out, error)) *Task[In, Out] {
-	t := newTask(name, fn, originOf(fn), value.Append[In], value.Decode[In])
+	t := newTask(name, fn, originOf(fn), value.Append[In], value.DecodeOwned[In])
 	register(t, fmt.Sprintf("(%s) %s", value.TypeName[In](), value.TypeName[Out]()))
 	return t
 }
@@ -115,7 +115,7 @@ func Register4[A, B, C, D, Out any](name string, fn func(ctx context.Context, a 
 // Fn makes a task of any function, also a closure, for a [ThreadPool] and its
 // executor: nothing of it travels. A [Pool] refuses it with [ErrNotRegistered].
 func Fn[In, Out any](fn func(ctx context.Context, in In) (Out, error)) *Task[In, Out] {
-	return newTask("", fn, originOf(fn), value.Append[In], value.Decode[In])
+	return newTask("", fn, originOf(fn), value.Append[In], value.DecodeOwned[In])
 }
 
 func newTask[In, Out any](name string, fn func(context.Context, In) (Out, error), origin string,

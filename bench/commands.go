@@ -138,7 +138,7 @@ func (b *bench) output() error {
 			return took, err
 		}
 	}
-	b.faster("output: 2 calls of 2 GiB, in order, to a file", run(`"$2" map -j2 -c '`+one+` # {}' ::: 1 2 >"$1"`, b.gpool),
+	b.faster("output: 2 calls of 2 GiB, in order, to a file", run(`"$2" map -j2 -c '`+one+`; : {}' ::: 1 2 >"$1"`, b.gpool),
 		"cat, through one pipe", run(`{ `+one+`; `+one+`; } | cat >"$1"`), 0.6)
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // A quoting says how a value is written where its placeholder stands.
@@ -43,13 +44,13 @@ func (q quoting) append(dst []byte, value string) []byte {
 
 // check refuses a value for which there is no way to write it.
 func (q quoting) check(value string) error {
-	if q == quoteNumber && !wholeNumber.MatchString(value) {
+	if q == quoteNumber && !wholeNumber().MatchString(value) {
 		return fmt.Errorf("%.80q stands in arithmetic, where only a whole number is safe", value)
 	}
 	return nil
 }
 
-var wholeNumber = regexp.MustCompile(`^[-+]?[0-9]+$`)
+var wholeNumber = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[-+]?[0-9]+$`) })
 
 // checkQuoting refuses the shells that are known to read quotes in another way than sh: what is safe there is not known
 // here. An unknown name passes, since it will most often be one more sh.

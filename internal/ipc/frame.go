@@ -18,6 +18,7 @@ const (
 	defaultMessage = 1 << 30
 	partSize       = 1 << 20   // what a part carries at most
 	smallBuffer    = 128 << 10 // holds a few pieces of output of 32 KiB
+	longFrame      = 48 << 10  // from here on a frame has memory of its own
 	growStep       = 1 << 20   // memory is taken as bytes arrive, not as they are announced
 	maxAssemblies  = 16        // messages that may be in parts at once
 )
@@ -49,8 +50,8 @@ func (e *FormatError) Error() string {
 
 func (e *FormatError) Unwrap() error { return e.Err }
 
-// Reader takes messages off a stream. It reads ahead into a buffer of its own,
-// which grows as bytes arrive, up to the limit, and shrinks again. One goroutine.
+// Reader takes messages off a stream. It reads ahead into a buffer of its own; what is
+// long gets memory as it arrives. One goroutine.
 type Reader struct {
 	r          io.Reader
 	limits     Limits
@@ -91,7 +92,7 @@ func (r *Reader) Next(m *Message) error {
 	m.Owned = false
 	r.dec.Reset(nil)
 	for {
-		body, err := r.frame()
+		body, own, err := r.frame()
 		if err == io.EOF && len(r.parts) > 0 {
 			err = io.ErrUnexpectedEOF
 		}
@@ -102,9 +103,10 @@ func (r *Reader) Next(m *Message) error {
 			return r.broken(err, body)
 		}
 		if m.Kind != KindPart {
+			m.Owned = own
 			return nil
 		}
-		body, err = r.part(&m.part)
+		body, err = r.part(&m.part, own)
 		if err != nil {
 			return r.broken(err, nil)
 		}
@@ -140,21 +142,49 @@ func (r *Reader) broken(err error, body []byte) error {
 	return &FormatError{Err: err, Seen: append([]byte(nil), body[:min(len(body), 48)]...)}
 }
 
-// frame returns the body of the next frame, which aliases the buffer.
-func (r *Reader) frame() ([]byte, error) {
+// frame returns the body of the next frame, which aliases the buffer unless it is long: then it has memory of
+// its own, and need not be copied to be kept.
+func (r *Reader) frame() (body []byte, own bool, err error) {
 	if err := r.fill(4); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	n := binary.BigEndian.Uint32(r.buf[r.start:])
 	if uint64(n) > uint64(r.limits.Frame) {
 		err := fmt.Errorf("a frame of %d bytes was announced, %d are allowed", n, r.limits.Frame)
-		return nil, r.broken(err, r.buf[r.start:r.end])
+		return nil, false, r.broken(err, r.buf[r.start:r.end])
+	}
+	if n >= longFrame {
+		body, err = r.long(int(n))
+		return body, true, err
 	}
 	if err := r.fill(4 + int(n)); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	body := r.buf[r.start+4 : r.start+4+int(n)]
+	body = r.buf[r.start+4 : r.start+4+int(n)]
 	r.start += 4 + int(n)
+	return body, false, nil
+}
+
+// long reads a body of n bytes into memory of its own, which grows by at most a step beyond what has arrived, or by as much as
+// that: a peer that announces much and sends little costs little.
+func (r *Reader) long(n int) ([]byte, error) {
+	r.start += 4
+	have := r.buf[r.start:min(r.end, r.start+n)]
+	r.start += len(have)
+	body := append(make([]byte, 0, min(n, max(2*growStep, 2*len(have)))), have...)
+	for len(body) < n {
+		if len(body) == cap(body) {
+			body = Append(make([]byte, 0, min(n, 2*cap(body))), body)
+		}
+		got, err := r.r.Read(body[len(body):cap(body)])
+		body = body[:len(body)+got]
+		if err != nil && len(body) < n {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
 	return body, nil
 }
 
@@ -174,30 +204,16 @@ func (r *Reader) fill(n int) error {
 	return nil
 }
 
-// makeRoom moves the unread bytes to the front and grows the buffer by at most a
-// step beyond what has arrived, so that a peer that announces much and sends
-// little costs little. A buffer that was large for one message is given back.
+// makeRoom moves the unread bytes to the front if n bytes from there on would not fit behind them.
 func (r *Reader) makeRoom(n int) {
-	have := r.end - r.start
-	if have == 0 {
-		r.start, r.end = 0, 0
+	if r.start == r.end || r.start+n > len(r.buf) {
+		r.end = copy(r.buf, r.buf[r.start:r.end])
+		r.start = 0
 	}
-	shrink := len(r.buf) > growStep && n <= smallBuffer && have <= smallBuffer
-	if !shrink && r.end < len(r.buf) && (r.start == 0 || r.start+n <= len(r.buf)) {
-		return // a frame that does not fit either grows the buffer once it is full
-	}
-	size := min(n, 2*have+growStep)
-	size = max(size, smallBuffer)
-	dst := r.buf
-	if shrink || size > len(dst) {
-		dst = make([]byte, max(size, have))
-	}
-	copy(dst, r.buf[r.start:r.end])
-	r.buf, r.start, r.end = dst, 0, have
 }
 
 // part adds one piece and returns the whole message with the last one.
-func (r *Reader) part(p *part) ([]byte, error) {
+func (r *Reader) part(p *part, own bool) ([]byte, error) {
 	id, left, data := p.id, p.left, p.data
 	a := r.parts[id]
 	if a == nil {
@@ -219,7 +235,10 @@ func (r *Reader) part(p *part) ([]byte, error) {
 	if r.held += len(data); r.held > r.limits.Message {
 		return nil, fmt.Errorf("messages of more than %d bytes at once", r.limits.Message)
 	}
-	a.pieces, a.length, a.left = append(a.pieces, Clone(data)), a.length+len(data), left
+	if !own {
+		data = Clone(data)
+	}
+	a.pieces, a.length, a.left = append(a.pieces, data), a.length+len(data), left
 	if left > 0 {
 		return nil, nil
 	}

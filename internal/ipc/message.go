@@ -468,7 +468,7 @@ func (d *Decoder) small(what string) int {
 // valid only until the next one is read.
 type Message struct {
 	Kind     Kind
-	Owned    bool // it came in parts, and its bytes are in nobody else's memory: they stay valid
+	Owned    bool // it is long, and its bytes are in nobody else's memory: they stay valid
 	Hello    Hello
 	Init     Init
 	Run      Run

@@ -256,6 +256,7 @@ func (d *deliverer) output(e *entry, m *delivery) {
 	case !d.job.Hold && (d.job.Lines || d.order.prints(e.call.Seq)):
 		d.replay(e)
 		d.print(&Output{Call: e.call, Attempt: m.attempt, Stream: m.stream, Data: m.data})
+		donePiece(m.data)
 	default:
 		if err := d.keep(e, m); err != nil {
 			d.fail(err)
@@ -279,6 +280,9 @@ func (d *deliverer) keep(e *entry, m *delivery) error {
 	p, err := d.shelf.Put(m.data, last.piece)
 	if err != nil {
 		return err
+	}
+	if !p.InMemory() {
+		donePiece(m.data)
 	}
 	if last.attempt == m.attempt && last.stream == m.stream && last.piece.Join(p) {
 		return nil

@@ -354,7 +354,7 @@ func (l *link) arrived(m *ipc.Message, batch *arrivals) error {
 	case ipc.KindResult:
 		batch.list = append(batch.list, copyResult(m))
 	case ipc.KindOutput:
-		batch.list = append(batch.list, arrival{kind: m.Kind, id: m.Output.ID, stream: m.Output.Stream, data: bytes.Clone(m.Output.Data)})
+		batch.list = append(batch.list, arrival{kind: m.Kind, id: m.Output.ID, stream: m.Output.Stream, data: keepPiece(m.Output.Data)})
 	case ipc.KindReturned:
 		batch.list = append(batch.list, arrival{kind: m.Kind, id: m.Numbers.ID, n: m.Numbers.N})
 	case ipc.KindCall:
@@ -366,6 +366,31 @@ func (l *link) arrived(m *ipc.Message, batch *arrivals) error {
 		}
 	}
 	return nil
+}
+
+// pieceMemory is memory for pieces of output: much of it passes through, and little is there at any moment.
+var pieceMemory = sync.Pool{New: func() any { return new([pieceRoom]byte) }}
+
+// pieceRoom is as much as one piece has that gpool's own workers send.
+const (
+	pieceRoom  = 32 << 10
+	smallPiece = 4 << 10 // not worth the room
+)
+
+// keepPiece copies a piece of output.
+func keepPiece(b []byte) []byte {
+	if len(b) < smallPiece || len(b) > pieceRoom {
+		return bytes.Clone(b)
+	}
+	room := pieceMemory.Get().(*[pieceRoom]byte)
+	return room[:copy(room[:], b)]
+}
+
+// donePiece gives back the memory of a piece that nobody looks at any more.
+func donePiece(b []byte) {
+	if cap(b) == pieceRoom {
+		pieceMemory.Put((*[pieceRoom]byte)(b[:pieceRoom]))
+	}
 }
 
 // copyResult takes a result out of the reader's memory, unless it is in its own: one block for its bytes.

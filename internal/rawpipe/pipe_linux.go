@@ -14,13 +14,44 @@ import (
 type Pipe struct {
 	file *os.File
 	raw  syscall.RawConn
+	// The runtime is given the same two functions each time, so that a call costs no memory.
+	tryRead, tryWrite func(fd uintptr) bool
+	read, write       transfer
+}
+
+// transfer is a call that is under way.
+type transfer struct {
+	b   []byte
+	n   int
+	err error
 }
 
 // New returns a pipe over a file that the runtime can wait for: one that was opened, or made by os.NewFile, without blocking. The file
 // stays the caller's.
 func New(f *os.File) (*Pipe, error) {
 	raw, err := f.SyscallConn()
-	return &Pipe{f, raw}, err
+	p := &Pipe{file: f, raw: raw}
+	p.tryRead = func(fd uintptr) bool {
+		t := &p.read
+		t.n, t.err = ReadNow(int(fd), t.b)
+		return t.err != unix.EAGAIN
+	}
+	p.tryWrite = func(fd uintptr) bool {
+		for t := &p.write; t.n < len(t.b) && t.err == nil; {
+			got, _, errno := unix.RawSyscall(unix.SYS_WRITE, fd, uintptr(unsafe.Pointer(&t.b[t.n])), uintptr(len(t.b)-t.n))
+			switch errno {
+			case 0:
+				t.n += int(got)
+			case unix.EINTR:
+			case unix.EAGAIN:
+				return false
+			default:
+				t.err = errno
+			}
+		}
+		return true
+	}
+	return p, err
 }
 
 // Read is that of an io.Reader.
@@ -28,10 +59,10 @@ func (p *Pipe) Read(b []byte) (n int, err error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
-	failed := p.raw.Read(func(fd uintptr) bool {
-		n, err = ReadNow(int(fd), b)
-		return err != unix.EAGAIN
-	})
+	p.read = transfer{b: b}
+	failed := p.raw.Read(p.tryRead)
+	n, err = p.read.n, p.read.err
+	p.read = transfer{}
 	switch {
 	case failed != nil:
 		return 0, closed(failed)
@@ -45,25 +76,22 @@ func (p *Pipe) Read(b []byte) (n int, err error) {
 
 // Write is that of an io.Writer: it waits until all of b was taken.
 func (p *Pipe) Write(b []byte) (n int, err error) {
-	for n < len(b) && err == nil {
-		failed := p.raw.Write(func(fd uintptr) bool {
-			got, _, errno := unix.RawSyscall(unix.SYS_WRITE, fd, uintptr(unsafe.Pointer(&b[n])), uintptr(len(b)-n))
-			switch errno {
-			case 0:
-				n += int(got)
-			case unix.EINTR:
-			case unix.EAGAIN:
-				return false
-			default:
-				err = p.broken("write", errno)
-			}
-			return true
-		})
-		if failed != nil {
-			err = closed(failed)
-		}
+	p.write = transfer{b: b}
+	failed := p.raw.Write(p.tryWrite)
+	n, err = p.write.n, p.write.err
+	p.write = transfer{}
+	switch {
+	case failed != nil:
+		return n, closed(failed)
+	case err != nil:
+		return n, p.broken("write", err)
 	}
-	return n, err
+	return n, nil
+}
+
+// Widen asks the system to let n bytes wait in the pipe. It may say no.
+func (p *Pipe) Widen(n int) {
+	_ = p.raw.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, n) })
 }
 
 // closed is the error of a file that cannot be waited for, in the words of package os.

@@ -37,6 +37,9 @@ type Piece struct {
 	room int // bytes of the file behind it that are its own
 }
 
+// InMemory reports whether the piece is the memory that was put.
+func (p *Piece) InMemory() bool { return p.data != nil }
+
 // Join makes one piece of two, if the other one lies right behind it in the file.
 func (p *Piece) Join(behind Piece) bool {
 	if p.data != nil || behind.data != nil || p.n == 0 || behind.at != p.at+int64(p.n) {
@@ -90,10 +93,26 @@ func (s *Shelf) Take(p Piece, use func([]byte) error) error {
 		s.memory -= p.n + pieceCost
 		return use(p.data)
 	}
-	defer s.free(p)
 	if s.buf == nil {
 		s.buf = make([]byte, 256<<10)
 	}
+	for p.n > freeStep {
+		first := Piece{at: p.at, n: freeStep}
+		p.at, p.n = p.at+freeStep, p.n-freeStep
+		if err := s.takeFile(first, use); err != nil {
+			s.free(p)
+			return err
+		}
+	}
+	return s.takeFile(p, use)
+}
+
+// freeStep is how much of a large piece is given back at once: what was not yet written to the disk never is, so
+// output that was kept does not fill the system's memory for writes twice.
+const freeStep = 16 << 20
+
+func (s *Shelf) takeFile(p Piece, use func([]byte) error) error {
+	defer s.free(p)
 	for at, left := p.at, p.n; left > 0; {
 		block := s.buf[:min(left, len(s.buf))]
 		if _, err := s.file.ReadAt(block, at); err != nil {

@@ -40,6 +40,27 @@ func Decode[T any](src []byte, v *T) error {
 	return nil
 }
 
+// largeBytes is from where on DecodeOwned does not copy: then the value is most of the memory that it keeps.
+const largeBytes = 32 << 10
+
+// DecodeOwned is Decode of memory that is nobody else's from now on: a large value that is bytes is a part of src.
+func DecodeOwned[T any](src []byte, v *T) error {
+	to, ok := any(v).(*[]byte)
+	if !ok || len(src) < largeBytes {
+		return Decode(src, v)
+	}
+	*to = nil
+	if err := precheck(src); err != nil {
+		return err
+	}
+	t, _ := next(src)
+	if !t.isText() {
+		return Decode(src, v) // which says what it is
+	}
+	*to = t.body[:len(t.body):len(t.body)]
+	return nil
+}
+
 // decodePlain is the inverse of appendPlain.
 func decodePlain(src []byte, v any) (done bool, err error) {
 	t, rest := next(src)

@@ -55,9 +55,11 @@ type Commands struct {
 	changed   *sync.Cond
 }
 
-// pieceSize is how much of a command's output travels in one frame. It is half of
-// what a pipe holds, so the next piece gathers while this one is on its way.
+// pieceSize is how much of a command's output travels in one frame.
 const pieceSize = 32 << 10
+
+// widePipe is what the pipe of a command holds once that has filled it: the next piece gathers while one is on its way.
+const widePipe = 256 << 10
 
 // NewCommands returns the task exec for a worker of this process's environment.
 func NewCommands() (*Commands, error) {
@@ -143,6 +145,7 @@ type process struct {
 	pid, exitFD int
 	out, err    int // read ends, -1 once closed
 	watched     bool
+	wide        bool // it prints much
 	leaked      bool
 	ended       bool // as exitFD has told
 	reaped      bool
@@ -353,7 +356,12 @@ func (p *process) copyOutput(ctx context.Context, c *Call, buf []byte) (err erro
 // readSome reads once from a stream of which poll said so much. What is read by less than was asked for, of a pipe into which
 // nobody can write, was the last of it.
 func (p *process) readSome(ctx context.Context, c *Call, fd *int, s ipc.Stream, buf []byte, said int16, failed *error) {
-	if n := p.read(ctx, c, fd, s, buf, failed); n > 0 && n < len(buf) && said&unix.POLLHUP != 0 {
+	n := p.read(ctx, c, fd, s, buf, failed)
+	switch {
+	case n == len(buf) && !p.wide:
+		p.wide = true
+		widen(*fd, widePipe)
+	case n > 0 && n < len(buf) && said&unix.POLLHUP != 0:
 		closeNow(*fd)
 		*fd = -1
 	}

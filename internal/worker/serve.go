@@ -193,9 +193,9 @@ func (s *server) handle(ctx context.Context, m *ipc.Message) {
 			s.final = &ipc.Run{Task: m.Init.FinalTask, Payloads: [][]byte{nil}, Common: bytes.Clone(m.Init.FinalCommon), Attempt: 1}
 		}
 		s.mu.Unlock()
-		s.enqueue(&ipc.Run{Task: m.Init.Task, Payloads: [][]byte{nil}, Common: m.Init.Common, Attempt: 1})
+		s.enqueue(&ipc.Run{Task: m.Init.Task, Payloads: [][]byte{nil}, Common: m.Init.Common, Attempt: 1}, false)
 	case ipc.KindRun:
-		s.enqueue(&m.Run)
+		s.enqueue(&m.Run, m.Owned)
 	case ipc.KindCancel:
 		s.cancelCall(m.Numbers.ID, syscall.Signal(m.Numbers.N), causeOf(m.Numbers.M))
 	case ipc.KindRecall:
@@ -230,14 +230,20 @@ func (s *server) wake() {
 	}
 }
 
-// enqueue copies a run frame out of the reader's memory: one block for all of it.
-func (s *server) enqueue(m *ipc.Run) {
+// enqueue takes a run frame out of the reader's memory, unless it is in its own: one block for all of it.
+func (s *server) enqueue(m *ipc.Run, owned bool) {
 	size := len(m.Common)
 	for _, p := range m.Payloads {
 		size += len(p)
 	}
+	if owned {
+		size = 0
+	}
 	block := make([]byte, 0, size)
 	keep := func(b []byte) []byte {
+		if owned {
+			return b
+		}
 		at := len(block)
 		block = ipc.Append(block, b)
 		return block[at:len(block):len(block)]

@@ -25,6 +25,9 @@ func (k kernel) levels(controller string) (all []level) {
 			continue
 		}
 		for line := range strings.Lines(mounts) {
+			if !strings.Contains(line, " - cgroup") {
+				continue // the others may be hundreds, and gpool asks whenever it starts
+			}
 			if m, ok := parseMount(line); ok && m.holds(controller, unified) {
 				all = append(all, m.levels(group, unified)...)
 				break
@@ -53,6 +56,9 @@ func parseMount(line string) (m mount, ok bool) {
 
 // unescaped undoes how mountinfo writes the bytes that would end a word.
 func unescaped(word string) string {
+	if !strings.Contains(word, `\`) {
+		return word
+	}
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(word)
 }
 

@@ -73,7 +73,7 @@ func (l *Local) Launch(slot int) (pool.Process, error) {
 	}
 	w := &local{in: in.w, out: out.r, errs: errs.r, commands: l.Commands}
 	var err error
-	if w.frames, err = newFrames(w.in, w.out); err != nil {
+	if w.frames, err = newFrames(w.in, w.out, slot <= wideSlots); err != nil {
 		p.close()
 		return nil, fmt.Errorf("make pipes for worker %d: %w", slot, err)
 	}
@@ -234,10 +234,24 @@ type frames struct {
 	in *os.File
 }
 
-func newFrames(in, out *os.File) (pool.Stream, error) {
+// Large values pass with fewer changes of process through pipes that hold more. A user may have 64 MiB in pipes, and beyond that gets
+// tiny ones, so only the first workers have such.
+const (
+	widePipe  = 256 << 10
+	wideSlots = 32
+)
+
+func newFrames(in, out *os.File, wide bool) (pool.Stream, error) {
 	w, err := rawpipe.New(in)
 	r, err2 := rawpipe.New(out)
-	return frames{closing{r, out}, w, in}, errors.Join(err, err2)
+	if err := errors.Join(err, err2); err != nil {
+		return nil, err
+	}
+	if wide {
+		w.Widen(widePipe)
+		r.Widen(widePipe)
+	}
+	return frames{closing{r, out}, w, in}, nil
 }
 
 func (f frames) CloseWrite() error { return f.in.Close() }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"sync"
 )
 
 // The file is a first line and then records. A record is a head and its payload; a head is three
@@ -22,7 +23,7 @@ const (
 // MaxRecord is how long a record may be, in bytes.
 const MaxRecord = 64 << 20
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+var castagnoli = sync.OnceValue(func() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) })
 
 // head is what is known of a record before its payload is read.
 type head struct {
@@ -31,7 +32,7 @@ type head struct {
 }
 
 func headOf(record []byte) head {
-	return head{uint32(len(record)), crc32.Checksum(record, castagnoli)}
+	return head{uint32(len(record)), crc32.Checksum(record, castagnoli())}
 }
 
 // append writes the head behind b.
@@ -39,7 +40,7 @@ func (h head) append(b []byte) []byte {
 	at := len(b)
 	b = binary.LittleEndian.AppendUint32(b, h.length)
 	b = binary.LittleEndian.AppendUint32(b, h.checksum)
-	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[at:], castagnoli))
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[at:], castagnoli()))
 }
 
 // parseHead reads a head of headSize bytes. It is not ok if it is damaged, or not of our making.
@@ -47,7 +48,7 @@ func parseHead(b []byte) (h head, ok bool) {
 	h.length = binary.LittleEndian.Uint32(b)
 	h.checksum = binary.LittleEndian.Uint32(b[4:])
 	own := binary.LittleEndian.Uint32(b[8:])
-	return h, own == crc32.Checksum(b[:8], castagnoli) && h.length <= MaxRecord
+	return h, own == crc32.Checksum(b[:8], castagnoli()) && h.length <= MaxRecord
 }
 
 func appendRecord(b, record []byte) []byte {

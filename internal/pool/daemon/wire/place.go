@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"sync"
 	"syscall"
 )
 
@@ -29,7 +30,7 @@ type Place struct {
 	Spool  string // folder of its journal and outputs; MakeSpool makes it
 }
 
-var poolName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+var poolName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`) })
 
 // NameError says that a pool cannot be called so.
 type NameError struct{ Name string }
@@ -45,7 +46,7 @@ func (e *NameError) Error() string {
 // which it differs must meet. Locate makes the folder of the socket, if need be, and makes sure
 // that nobody else can reach into it; the spool's is only looked at.
 func Locate(name string, getenv func(string) string) (Place, error) {
-	if !poolName.MatchString(name) {
+	if !poolName().MatchString(name) {
 		return Place{}, &NameError{name}
 	}
 	runtime := runtimeFolder(getenv("XDG_RUNTIME_DIR"))
@@ -173,16 +174,18 @@ func FormatID(pool, nonce string, n uint64) string {
 	return pool + "-" + id
 }
 
-var callID = regexp.MustCompile(`^(?:(.+)-)?([` + nonceLetters + `]{5})-([1-9][0-9]*)$`)
+var callID = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:(.+)-)?([` + nonceLetters + `]{5})-([1-9][0-9]*)$`)
+})
 
 // ParseID is the inverse of FormatID, and takes nothing else.
 func ParseID(id string) (pool, nonce string, n uint64, err error) {
-	m := callID.FindStringSubmatch(id)
+	m := callID().FindStringSubmatch(id)
 	if m != nil {
 		pool = cmp.Or(m[1], DefaultPool)
 		n, err = strconv.ParseUint(m[3], 10, 64)
 	}
-	if m == nil || err != nil || m[1] == DefaultPool || !poolName.MatchString(pool) {
+	if m == nil || err != nil || m[1] == DefaultPool || !poolName().MatchString(pool) {
 		return "", "", 0, fmt.Errorf("%q is no id of a call: one looks like 7hq2m-17, or two-7hq2m-17 in the pool two", id)
 	}
 	return pool, m[2], n, nil
