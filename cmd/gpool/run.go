@@ -332,7 +332,6 @@ func leaveCPUs() (restore func()) {
 
 // runPool runs the job in a pool of its own, and returns when nothing of either is left.
 func (r *run) runPool(ledger *ledger, story *story, screen *screen, gate *admit.Admission) (stopped stop, err error) {
-	defer leaveCPUs()()
 	closeHub, err := openHub()
 	if err != nil { // it can do without
 		fmt.Fprintf(screen.err, "gpool: what runs will find no hub of this run (gpool lock and the like use the background pool): %v\n", err)
@@ -350,6 +349,7 @@ func (r *run) runPool(ledger *ledger, story *story, screen *screen, gate *admit.
 	story.begin(p)
 	r.leases.whenLost(func() { p.Stop(pool.Terminate) })
 	running, err := p.Submit(r.job(ledger, screen))
+	defer leaveCPUs()() // while the first workers start
 	if err == nil {
 		err = errors.Join(running.Wait(), r.leases.lost())
 		ledger.halted = running.Halted()

@@ -16,11 +16,11 @@ type Limits struct {
 const (
 	defaultFrame   = 64 << 20
 	defaultMessage = 1 << 30
-	partSize       = 1 << 20   // what a part carries at most
-	smallBuffer    = 128 << 10 // holds a few pieces of output of 32 KiB
-	longFrame      = 48 << 10  // from here on a frame has memory of its own
-	growStep       = 1 << 20   // memory is taken as bytes arrive, not as they are announced
-	maxAssemblies  = 16        // messages that may be in parts at once
+	partSize       = 1 << 20        // what a part carries at most
+	smallBuffer    = 128 << 10      // holds a few pieces of output of 32 KiB
+	longFrame      = 48 << 10       // from here on a frame has memory of its own
+	growStep       = 1<<20 + 64<<10 // of 1 MiB and what is around it in one step: memory is taken as bytes arrive, not as they are announced
+	maxAssemblies  = 16             // messages that may be in parts at once
 )
 
 func (l Limits) withDefaults() Limits {
@@ -171,7 +171,7 @@ func (r *Reader) long(n int) ([]byte, error) {
 	r.start += 4
 	have := r.buf[r.start:min(r.end, r.start+n)]
 	r.start += len(have)
-	body := append(make([]byte, 0, min(n, max(2*growStep, 2*len(have)))), have...)
+	body := append(make([]byte, 0, min(n, max(growStep, 2*len(have)))), have...)
 	for len(body) < n {
 		if len(body) == cap(body) {
 			body = Append(make([]byte, 0, min(n, 2*cap(body))), body)

@@ -180,6 +180,32 @@ func TestALongMessageTravelsInParts(t *testing.T) {
 	}
 }
 
+// TestLongFramesAreOwned: their bytes stay as they are, whatever comes after, and are not copied once more.
+func TestLongFramesAreOwned(t *testing.T) {
+	for _, n := range []int{100, longFrame, growStep, 3*growStep + 5} {
+		encode, want := outputOf(7, n)
+		frame := bytes.Join(framesOf(t, Limits{}.withDefaults(), 0, encode), nil)
+		for _, source := range []io.Reader{bytes.NewReader(slices.Repeat(frame, 2)), iotest.HalfReader(bytes.NewReader(slices.Repeat(frame, 2)))} {
+			r := NewReader(source, Limits{})
+			var m Message
+			if err := r.Next(&m); err != nil || m.Owned != (n >= longFrame) {
+				t.Fatalf("%d bytes: owned is %v, %v", n, m.Owned, err)
+			}
+			first := m.Output.Data
+			if err := r.Next(&m); err != nil {
+				t.Fatal(err)
+			}
+			clear(m.Output.Data)
+			if n >= longFrame && !bytes.Equal(first, want.Output.Data) {
+				t.Errorf("%d bytes were overwritten", n)
+			}
+			if err := r.Next(&m); err != io.EOF {
+				t.Errorf("at the end: %v", err)
+			}
+		}
+	}
+}
+
 func TestWhatCameInPartsIsOwned(t *testing.T) {
 	short, _ := outputOf(7, 50)
 	long, want := outputOf(8, 500)

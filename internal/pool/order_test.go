@@ -42,7 +42,11 @@ func TestOrderPrintsEachCallOnceAndInOneStretch(t *testing.T) {
 			}
 			running = slices.Delete(running, i, i+1)
 			want[seq]++
-			o.finished(&entry{call: &Call{Seq: seq}})
+			if want[seq] == 1 && o.passes(seq) { // it has printed nothing: what the deliverer tries first
+				emit(seq, 1)
+			} else {
+				o.finished(&entry{call: &Call{Seq: seq}})
+			}
 			for e := o.next(); e != nil; e = o.next() {
 				emit(e.call.Seq, pieces[e.call.Seq]+1)
 				pieces[e.call.Seq] = 0

@@ -604,3 +604,33 @@ func noAllocations[T any](t *testing.T, buf []byte, v T) {
 		t.Errorf("Decode of %T allocates %v times", v, n)
 	}
 }
+
+// TestDecodeOwned: large bytes are a part of what they came in, and nothing else is.
+func TestDecodeOwned(t *testing.T) {
+	large := bytes.Repeat([]byte("x"), largeBytes)
+	for _, v := range [][]byte{nil, []byte("small"), large} {
+		src, err := Append(nil, &v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []byte
+		if err := DecodeOwned(src, &got); err != nil || !bytes.Equal(got, v) || (got == nil) != (v == nil) {
+			t.Fatalf("%d bytes became %d: %v", len(v), len(got), err)
+		}
+		src[len(src)-1]++
+		if aliases := len(got) > 0 && got[len(got)-1] != 'x' && len(v) == len(large); aliases != (len(v) == len(large)) {
+			t.Errorf("%d bytes: aliases is %v", len(v), aliases)
+		}
+		if cap(got) > max(len(got), 8) {
+			t.Errorf("an append would write into what lies behind: %d of %d", len(got), cap(got))
+		}
+	}
+	text, _ := Append(nil, &[]string{string(large)})
+	var got []byte
+	if err := DecodeOwned(text, &got); err == nil {
+		t.Error("an array was read as bytes")
+	}
+	if err := DecodeOwned(text[:len(text)-1], &got); err == nil {
+		t.Error("a value that is cut short was read")
+	}
+}

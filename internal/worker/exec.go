@@ -37,6 +37,7 @@ type Commands struct {
 	null    *os.File
 	buf     []byte
 	events  *watch
+	prints  bool // the last command has printed much
 
 	// What the common value of the last call said. Calls of a job share it, so it
 	// is parsed once and not once a call.
@@ -278,7 +279,8 @@ const askInterval = 20 // milliseconds
 
 // shortLife is how long only the end of a command is waited for: the output of one that is over by then
 // is read once, and the worker does not wake up whenever it prints or closes something. It waits in the kernel
-// without a word to the runtime, so whatever else arrives in this time waits with it.
+// without a word to the runtime, so whatever else arrives in this time waits with it. If the last command has printed
+// more than a pipe holds the next one may, too, and would have to wait.
 const shortLife = 4 * time.Millisecond
 
 // outputGrace is how long the output of a command may stay open after its end, for
@@ -315,9 +317,12 @@ func (p *process) copyOutput(ctx context.Context, c *Call, buf []byte) (err erro
 	wait := -1 // milliseconds
 	if p.exitFD < 0 {
 		wait = askInterval
-	} else if _, err := pollNow(fds[2:], shortLife); err != nil && err != unix.EINTR {
-		return fmt.Errorf("wait for its end: %w", err)
+	} else if !p.owner.prints {
+		if _, err := pollNow(fds[2:], shortLife); err != nil && err != unix.EINTR {
+			return fmt.Errorf("wait for its end: %w", err)
+		}
 	}
+	defer func() { p.owner.prints = p.wide }()
 	var end time.Time // of the grace, once the command has ended
 	for p.out >= 0 || p.err >= 0 {
 		n, pollErr := p.poll(fds, wait)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"syscall"
 
 	"golang.org/x/term"
@@ -27,10 +26,11 @@ func Main() int {
 	// One thread runs Go code at a time here: the runner waits in the kernel nearly
 	// always, and a second one would only look for work that is not there, at the
 	// cost of a tenth of all processor time (go run ./bench).
-	return onStdio(1, func() (Config, error) {
+	return onStdio(func() (Config, error) {
 		ignoreChildren()
 		commands, err := NewCommands()
 		return Config{
+			Procs: 1,
 			Tasks: Registry{command.ExecTask: commands.Run},
 			Orphaned: func() {
 				// The frames are closed by the exit, so nobody waits for a last word.
@@ -46,19 +46,17 @@ func Main() int {
 // parent is done with it, and returns the exit code. procs is how many threads may run
 // Go code at once. It must be the first thing that the process does.
 func Program(procs int, config Config) int {
+	config.Procs = procs
 	config.Orphaned = func() {
 		if sid, leads := session.Own(); leads {
 			session.Kill(sid, os.Getpid())
 		}
 		os.Exit(orphanedExit)
 	}
-	return onStdio(procs, func() (Config, error) { return config, nil })
+	return onStdio(func() (Config, error) { return config, nil })
 }
 
-func onStdio(procs int, configure func() (Config, error)) int {
-	if procs > 0 {
-		runtime.GOMAXPROCS(procs)
-	}
+func onStdio(configure func() (Config, error)) int {
 	fail := func(err error) int {
 		fmt.Fprintln(os.Stderr, "gpool worker:", err)
 		return 3

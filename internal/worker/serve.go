@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -59,6 +60,8 @@ type Config struct {
 	// when it goes on.
 	Suspend func(on bool)
 	Limits  ipc.Limits
+	// Procs is how many threads may run Go code at once; 0 leaves that as it is.
+	Procs int
 	// Signature says how the arguments and the result of a task look; nil says nothing.
 	Signature func(task string) string
 	// Log is told in one line what nobody can be answered; nil prints it on standard
@@ -127,6 +130,9 @@ func Serve(in io.Reader, out io.Writer, config Config) error {
 		asked:  make(map[uint64]context.CancelFunc),
 	}
 	_ = s.out.send(func(w *ipc.Writer) { w.Hello(config.hello()) })
+	if config.Procs > 0 { // while the parent reads that
+		runtime.GOMAXPROCS(config.Procs)
+	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	readerDone := make(chan struct{})
 	go func() {
