@@ -38,7 +38,7 @@ vet: ## go vet, and gofmt on every file
 
 bench: ## run the benchmarks of the parts, and whole runs against their peers
 	$(GO) test -run '^$$' -bench . -benchmem ./...
-	$(GO) run ./bench
+	$(GO) run ./bench -write docs/benchmarks.md
 
 clean: ## remove what build made
 	rm -rf bin

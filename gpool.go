@@ -87,7 +87,7 @@ package gpool
 import "gpool/internal/worker"
 
 // Version is the version of the library and of the command.
-const Version = "0.5.0"
+const Version = "0.6.0"
 
 // Worker makes this process a worker that offers the built-in task exec, which runs
 // commands: it is the command gpool that needs it. It serves calls on its stdin and

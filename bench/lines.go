@@ -36,13 +36,7 @@ func (b *bench) lines() error {
 	}
 	b.within("the same", perCall(long), "a million", perCall(middle), 0)
 	for _, n := range []int{middle, long} {
-		next := 0
-		b.quantity(fmt.Sprintf("peak memory of the parent, %d million lines through imap", n/1_000_000), "MiB", 48, func() (float64, error) {
-			if next++; next > len(*peaks[n]) {
-				return 0, fmt.Errorf("there was no such run")
-			}
-			return (*peaks[n])[next-1], nil
-		})
+		b.quantity(fmt.Sprintf("peak memory of the parent, %d million lines through imap", n/1_000_000), "MiB", 48, oneByOne(*peaks[n]))
 	}
 	return nil
 }
@@ -140,9 +134,6 @@ func (c *counter) Result(r *pool.Result) error {
 	}
 	return nil
 }
-
-// memoryOf is the resident memory of a process in KiB.
-func memoryOf(pid int) int { return statusOf(strconv.Itoa(pid), "VmRSS:") }
 
 // statusOf is a line of the status of a process, in KiB; 0 where there is none.
 func statusOf(pid, name string) int {

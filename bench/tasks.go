@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -152,7 +153,7 @@ func (b *bench) values() error {
 func (b *bench) many() error {
 	const workers = 200
 	what := strconv.Itoa(workers) + " workers"
-	var resident []float64
+	var resident, own []float64
 	b.quantity(what+" started and ready", "s", 2, func() (float64, error) {
 		from := time.Now()
 		p, err := gpool.New(context.Background(), gpool.Workers(workers))
@@ -164,19 +165,27 @@ func (b *bench) many() error {
 			p.Terminate()
 			_ = p.Join(context.Background())
 		}()
-		total := 0
+		all, anonymous := 0, 0
 		for _, w := range p.Stats().Workers {
-			total += memoryOf(w.Pid)
+			all += statusOf(strconv.Itoa(w.Pid), "VmRSS:")
+			anonymous += statusOf(strconv.Itoa(w.Pid), "RssAnon:")
 		}
-		resident = append(resident, float64(total)/workers/1024)
+		resident, own = append(resident, float64(all)/workers/1024), append(own, float64(anonymous)/workers/1024)
 		return took.Seconds(), nil
 	})
-	next := 0
-	b.quantity(what+", resident memory of each when idle", "MiB", 5, func() (float64, error) {
-		if next++; next > len(resident) {
-			return 0, fmt.Errorf("they were not started")
-		}
-		return resident[next-1], nil
-	})
+	b.quantity(what+", resident memory of each when idle", "MiB", 5, oneByOne(resident))
+	b.quantity(what+", of that its own, and not pages of the program that all share", "MiB", 5, oneByOne(own))
 	return nil
+}
+
+// oneByOne gives back what was measured before.
+func oneByOne(list []float64) func() (float64, error) {
+	return func() (float64, error) {
+		if len(list) == 0 {
+			return 0, errors.New("it was not measured")
+		}
+		v := list[0]
+		list = list[1:]
+		return v, nil
+	}
 }

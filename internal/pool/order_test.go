@@ -72,3 +72,29 @@ func TestOrderPrintsEachCallOnceAndInOneStretch(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkOrder brings calls in order that have ended in it, or a hundred at a time in the opposite one.
+func BenchmarkOrder(b *testing.B) {
+	for _, tt := range []struct {
+		name string
+		at   func(i uint64) uint64
+	}{
+		{"as they come", func(i uint64) uint64 { return i }},
+		{"backwards", func(i uint64) uint64 { return i/100*100 + 99 - i%100 }},
+	} {
+		b.Run(tt.name, func(b *testing.B) {
+			o, i := newOrder(Ordered), uint64(0)
+			b.ReportAllocs()
+			for b.Loop() {
+				seq := tt.at(i) + 1
+				i++
+				if o.passes(seq) {
+					continue
+				}
+				o.finished(&entry{call: &Call{Seq: seq}})
+				for e := o.next(); e != nil; e = o.next() {
+				}
+			}
+		})
+	}
+}

@@ -1,4 +1,7 @@
-//go:build !linux
+//go:build !linux || race
+
+// The race detector knows that what was written to an os.File comes before what is read from one, and does
+// not know that of a system call: so under it pipes are files.
 
 package rawpipe
 

@@ -11,7 +11,7 @@ import (
 )
 
 // pair is a pipe with both ends raw.
-func pair(t *testing.T) (in *Pipe, out *Pipe, inFile, outFile *os.File) {
+func pair(t testing.TB) (in *Pipe, out *Pipe, inFile, outFile *os.File) {
 	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -78,4 +78,27 @@ func TestCloseEndsRead(t *testing.T) {
 	if err := <-endC; !errors.Is(err, os.ErrClosed) {
 		t.Error(err)
 	}
+}
+
+// BenchmarkPing sends a few bytes there and back.
+func BenchmarkPing(b *testing.B) {
+	there, in, _, end := pair(b)
+	back, out, _, _ := pair(b)
+	doneC := make(chan struct{})
+	go func() {
+		defer close(doneC)
+		_, _ = io.Copy(out, there)
+	}()
+	buf := make([]byte, 16)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := in.Write(buf); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.ReadFull(back, buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+	end.Close()
+	<-doneC
 }

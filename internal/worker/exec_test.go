@@ -29,7 +29,7 @@ func newShell(t *testing.T) *shell {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { commands.null.Close() })
+	t.Cleanup(commands.close)
 	s := &shell{parent: serve(t, Config{Tasks: Registry{command.ExecTask: commands.Run}, Suspend: commands.Suspend})}
 	s.next() // hello
 	return s
@@ -86,6 +86,32 @@ func (s *shell) exec(spec command.Spec, columns ...string) ended {
 	s.t.Helper()
 	s.start(spec, columns...)
 	return s.finish()
+}
+
+// close gives back what a worker keeps until its process ends.
+func (x *Commands) close() {
+	x.null.Close()
+	x.events.close()
+}
+
+// BenchmarkSpawn runs a command from its start to its end, as a call does without the frames.
+func BenchmarkSpawn(b *testing.B) {
+	x, err := NewCommands()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer x.close()
+	e := ipc.NewEncoder()
+	(&command.Spec{Words: []string{"/bin/true"}}).Append(e)
+	s := &server{out: newOutbox(ipc.NewWriter(io.Discard, ipc.Limits{}), nil)}
+	defer s.out.stop()
+	call := &Call{ID: 1, Seq: 1, Attempt: 1, Slot: 1, Common: e.Copy(), server: s}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := x.Run(b.Context(), call); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 // sh is a command line as `gpool -c` sends it, without placeholders.

@@ -42,6 +42,8 @@ type watch struct{}
 
 func newWatch() (*watch, error) { return &watch{}, nil }
 
+func (*watch) close() {}
+
 func (*watch) add(int) error { return nil }
 
 func (*watch) poll(fds []unix.PollFd, milliseconds int) (int, error) {

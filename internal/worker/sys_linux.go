@@ -66,6 +66,8 @@ func newWatch() (*watch, error) {
 	return w, nil
 }
 
+func (w *watch) close() { _ = w.file.Close() }
+
 // add begins to watch a descriptor, until it is closed. Below 0 there is none.
 func (w *watch) add(fd int) error {
 	if fd < 0 {
