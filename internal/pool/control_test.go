@@ -561,3 +561,31 @@ func TestStatsAddUp(t *testing.T) {
 		}
 	})
 }
+
+// late is a consumer that takes its time.
+type late struct{ taken atomic.Int32 }
+
+func (*late) Output(*pool.Output) error { return nil }
+func (*late) Flush() error              { return nil }
+
+func (l *late) Result(*pool.Result) error {
+	time.Sleep(10 * time.Millisecond)
+	l.taken.Add(1)
+	return nil
+}
+
+// TestTheEndOfThePoolComesAfterItsResults: whoever waits for it finds them all handed over.
+func TestTheEndOfThePoolComesAfterItsResults(t *testing.T) {
+	bubble(t, short, func(t *testing.T) {
+		p, c := newPool(t, pool.Config{Workers: 2, Launcher: &inProcess{tasks: sleeper()}}), &late{}
+		submit(t, p, pool.Job{Task: "sleep", Consumer: c, Source: millis(nil, 1, 1, 1, 1)})
+		p.Shut()
+		<-p.Done()
+		if n := c.taken.Load(); n != 4 {
+			t.Errorf("%d of 4 results were handed over when the pool had ended", n)
+		}
+		if s := p.Look(); s.Counts.Succeeded != 4 {
+			t.Errorf("%+v", s.Counts)
+		}
+	})
+}

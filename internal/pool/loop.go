@@ -176,7 +176,7 @@ func (l *loop) handle(m message) {
 func (l *loop) submitted(r *Running) {
 	l.jobs[r] = l.plan.add(r)
 	go r.feed()
-	go r.deliver()
+	l.pool.deliverers.Go(r.deliver)
 	switch {
 	case l.closed || l.failed != nil:
 		r.err = errors.Join(ErrClosed, l.failed)

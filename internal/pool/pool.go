@@ -453,11 +453,13 @@ const (
 
 // Pool runs jobs. All methods may be called from any goroutine.
 type Pool struct {
-	config Config
-	inbox  *mailbox[message]
-	events *mailbox[Event]
-	doneC  chan struct{} // closed when the loop and the teller have ended
-	last   Stats         // when the loop had ended; valid after doneC
+	config     Config
+	inbox      *mailbox[message]
+	events     *mailbox[Event]
+	doneC      chan struct{} // closed when the loop, the deliverers and the teller have ended
+	loopC      chan struct{} // closed when the loop has ended
+	last       Stats         // of that moment; valid after loopC
+	deliverers sync.WaitGroup
 }
 
 // New makes a pool. It starts no process: workers start when there is work for them.
@@ -479,6 +481,7 @@ func New(config Config) (*Pool, error) {
 		config: config,
 		inbox:  newMailbox[message](),
 		events: newMailbox[Event](),
+		loopC:  make(chan struct{}),
 		doneC:  make(chan struct{}),
 	}
 	if config.Gate != nil {
@@ -492,6 +495,8 @@ func New(config Config) (*Pool, error) {
 	go func() {
 		defer close(p.doneC)
 		newLoop(p).run()
+		close(p.loopC)
+		p.deliverers.Wait() // who waits for the end of the pool finds all results handed over
 		if config.Gate != nil {
 			_ = config.Gate.Close()
 		}
@@ -578,7 +583,7 @@ func (p *Pool) Stats() Stats {
 func (p *Pool) Look() Stats {
 	m := inspected{make(chan Stats, 1)}
 	if !p.inbox.put(m) {
-		<-p.doneC
+		<-p.loopC
 		return p.last
 	}
 	return <-m.replyC
