@@ -105,6 +105,7 @@ func (b *bench) table() string {
 // The measures of the picture, in pixels.
 const (
 	rowHeight = 22
+	margin    = 80 // left of the labels, for long ones
 	labels    = 560
 	bars      = 420
 )
@@ -125,8 +126,10 @@ func (b *bench) picture() string {
 	}
 	var s strings.Builder
 	height := rowHeight*len(rows) + 50
-	fmt.Fprintf(&s, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="12">`+"\n", labels+bars+70, height)
-	fmt.Fprintf(&s, `<rect width="100%%" height="100%%" fill="white"/><text x="8" y="18" font-weight="bold">How many times as fast as its rival gpool is</text>`+"\n")
+	width := margin + labels + bars + 70
+	fmt.Fprintf(&s, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="-%d 0 %d %d" font-family="sans-serif" font-size="12">`+"\n",
+		width, height, margin, width, height)
+	fmt.Fprintf(&s, `<rect x="-%d" width="100%%" height="100%%" fill="white"/><text x="8" y="18" font-weight="bold">How many times as fast as its rival gpool is</text>`+"\n", margin)
 	for e := -1.0; e <= tens; e++ {
 		at := x(math.Pow(10, e))
 		fmt.Fprintf(&s, `<path d="M%.0f 28V%d" stroke="%s"/><text x="%.0f" y="%d" text-anchor="middle" fill="#555">%g</text>`+"\n",
