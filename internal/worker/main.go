@@ -6,12 +6,14 @@ package worker
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"syscall"
 
 	"golang.org/x/term"
 
 	"gpool/internal/command"
+	"gpool/internal/rawpipe"
 	"gpool/internal/session"
 )
 
@@ -26,7 +28,7 @@ func Main() int {
 	// One thread runs Go code at a time here: the runner waits in the kernel nearly
 	// always, and a second one would only look for work that is not there, at the
 	// cost of a tenth of all processor time (go run ./bench).
-	return onStdio(func() (Config, error) {
+	return onStdio(true, func() (Config, error) {
 		ignoreChildren()
 		commands, err := NewCommands()
 		return Config{
@@ -53,17 +55,27 @@ func Program(procs int, config Config) int {
 		}
 		os.Exit(orphanedExit)
 	}
-	return onStdio(func() (Config, error) { return config, nil })
+	return onStdio(false, func() (Config, error) { return config, nil })
 }
 
-func onStdio(configure func() (Config, error)) int {
+// onStdio serves; quietly says that no task computes in this process, see package rawpipe.
+func onStdio(quietly bool, configure func() (Config, error)) int {
 	fail := func(err error) int {
 		fmt.Fprintln(os.Stderr, "gpool worker:", err)
 		return 3
 	}
-	in, out, err := Guard()
+	inFile, outFile, err := Guard()
 	if err != nil {
 		return fail(err)
+	}
+	in, out := io.Reader(inFile), io.Writer(outFile)
+	if quietly {
+		if in, err = rawpipe.New(inFile); err != nil {
+			return fail(err)
+		}
+		if out, err = rawpipe.New(outFile); err != nil {
+			return fail(err)
+		}
 	}
 	config, err := configure()
 	if err != nil {

@@ -2,20 +2,17 @@ package worker
 
 import (
 	"fmt"
-	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
-
-	"gpool/internal/rawpipe"
 )
 
 // Guard moves the frames away from where a task could touch them: it returns
 // private copies of descriptors 0 and 1, puts /dev/null on 0 and standard error on
 // 1. Whatever is printed afterwards, by Go, by C or by a child, goes to standard
 // error and cannot break the protocol. It must run before anything reads or prints.
-func Guard() (in io.Reader, out io.Writer, err error) {
-	private := func(fd int, name string) (*rawpipe.Pipe, error) {
+func Guard() (in, out *os.File, err error) {
+	private := func(fd int, name string) (*os.File, error) {
 		// From 10 on: scripts like to use 3 to 9.
 		moved, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 10)
 		if err != nil {
@@ -26,7 +23,7 @@ func Guard() (in io.Reader, out io.Writer, err error) {
 		if err := unix.SetNonblock(moved, true); err != nil {
 			return nil, fmt.Errorf("let reads of descriptor %d wait without a thread: %w", fd, err)
 		}
-		return rawpipe.New(os.NewFile(uintptr(moved), name))
+		return os.NewFile(uintptr(moved), name), nil
 	}
 	if in, err = private(0, "frames in"); err != nil {
 		return nil, nil, err

@@ -73,7 +73,7 @@ func (l *Local) Launch(slot int) (pool.Process, error) {
 	}
 	w := &local{in: in.w, out: out.r, errs: errs.r, commands: l.Commands}
 	var err error
-	if w.frames, err = newFrames(w.in, w.out, slot <= wideSlots); err != nil {
+	if w.frames, err = newFrames(w.in, w.out, slot <= wideSlots, l.Commands); err != nil {
 		p.close()
 		return nil, fmt.Errorf("make pipes for worker %d: %w", slot, err)
 	}
@@ -241,7 +241,8 @@ const (
 	wideSlots = 32
 )
 
-func newFrames(in, out *os.File, wide bool) (pool.Stream, error) {
+// quiet says that this process is gpool over its own workers of commands, see package rawpipe.
+func newFrames(in, out *os.File, wide, quiet bool) (pool.Stream, error) {
 	w, err := rawpipe.New(in)
 	r, err2 := rawpipe.New(out)
 	if err := errors.Join(err, err2); err != nil {
@@ -250,6 +251,9 @@ func newFrames(in, out *os.File, wide bool) (pool.Stream, error) {
 	if wide {
 		w.Widen(widePipe)
 		r.Widen(widePipe)
+	}
+	if !quiet {
+		return frames{closing{out, out}, in, in}, nil
 	}
 	return frames{closing{r, out}, w, in}, nil
 }
