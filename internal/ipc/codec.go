@@ -195,21 +195,28 @@ func (d *Decoder) Bytes() []byte {
 		d.fail(fmt.Errorf("a string was expected, not a value that begins with 0x%02x", c))
 		return nil
 	}
+	body, _ := d.pass() // a frame may have a thousand of them, and the library takes longer
+	return body
+}
+
+// pass passes over a header and the bytes that belong to it, which it returns, and how many values follow
+// in it.
+func (d *Decoder) pass() (body []byte, children uint64) {
 	at := len(d.data) - d.r.Len()
-	head, n, _, err := header(d.data[at:]) // a frame may have a thousand of them: the library takes three times as long
+	head, n, children, err := header(d.data[at:])
 	if err == nil && n > uint64(d.r.Len()-head) {
 		err = errTruncated
 	}
+	if err == nil {
+		_, err = d.r.Seek(int64(head)+int64(n), io.SeekCurrent)
+	}
 	if err != nil {
 		d.fail(err)
-		return nil
-	}
-	if _, err := d.r.Seek(int64(head)+int64(n), io.SeekCurrent); err != nil {
-		d.fail(err)
-		return nil
+		return nil, 0
 	}
 	at += head
-	return d.data[at : at+int(n) : at+int(n)]
+	end := at + int(n)
+	return d.data[at:end:end], children
 }
 
 // Str reads a bin or str value as a string of its own.
@@ -219,18 +226,7 @@ func (d *Decoder) Str() string { return string(d.Bytes()) }
 // headers itself: the library's Skip recurses and copies what it skips.
 func (d *Decoder) Skip(n int) {
 	for due := uint64(max(n, 0)); due > 0 && d.err == nil; due-- {
-		at := len(d.data) - d.r.Len()
-		head, skip, children, err := header(d.data[at:])
-		if err == nil && skip > uint64(d.r.Len()-head) {
-			err = errTruncated
-		}
-		if err != nil {
-			d.fail(err)
-			return
-		}
+		_, children := d.pass()
 		due += children
-		if _, err := d.r.Seek(int64(head)+int64(skip), io.SeekCurrent); err != nil {
-			d.fail(err)
-		}
 	}
 }

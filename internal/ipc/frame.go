@@ -13,11 +13,14 @@ type Limits struct {
 	Message int // longest message that travels in parts, by default 1 GiB
 }
 
+// PieceSize is how much of what a call prints travels in one frame of gpool's own workers.
+const PieceSize = 32 << 10
+
 const (
 	defaultFrame   = 64 << 20
 	defaultMessage = 1 << 30
 	partSize       = 1 << 20        // what a part carries at most
-	smallBuffer    = 128 << 10      // holds a few pieces of output of 32 KiB
+	smallBuffer    = 4 * PieceSize  // holds a few pieces of output
 	longFrame      = 48 << 10       // from here on a frame has memory of its own
 	growStep       = 1<<20 + 64<<10 // of 1 MiB and what is around it in one step: memory is taken as bytes arrive, not as they are announced
 	maxAssemblies  = 16             // messages that may be in parts at once

@@ -369,27 +369,24 @@ func (l *link) arrived(m *ipc.Message, batch *arrivals) error {
 }
 
 // pieceMemory is memory for pieces of output: much of it passes through, and little is there at any moment.
-var pieceMemory = sync.Pool{New: func() any { return new([pieceRoom]byte) }}
+var pieceMemory = sync.Pool{New: func() any { return new([ipc.PieceSize]byte) }}
 
-// pieceRoom is as much as one piece has that gpool's own workers send.
-const (
-	pieceRoom  = 32 << 10
-	smallPiece = 4 << 10 // not worth the room
-)
+// smallPiece is not worth the room.
+const smallPiece = 4 << 10
 
 // keepPiece copies a piece of output.
 func keepPiece(b []byte) []byte {
-	if len(b) < smallPiece || len(b) > pieceRoom {
+	if len(b) < smallPiece || len(b) > ipc.PieceSize {
 		return bytes.Clone(b)
 	}
-	room := pieceMemory.Get().(*[pieceRoom]byte)
+	room := pieceMemory.Get().(*[ipc.PieceSize]byte)
 	return room[:copy(room[:], b)]
 }
 
 // donePiece gives back the memory of a piece that nobody looks at any more.
 func donePiece(b []byte) {
-	if cap(b) == pieceRoom {
-		pieceMemory.Put((*[pieceRoom]byte)(b[:pieceRoom]))
+	if cap(b) == ipc.PieceSize {
+		pieceMemory.Put((*[ipc.PieceSize]byte)(b[:ipc.PieceSize]))
 	}
 }
 

@@ -91,10 +91,8 @@ func (p *Pipe) Write(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// Widen asks the system to let n bytes wait in the pipe. It may say no.
-func (p *Pipe) Widen(n int) {
-	_ = p.raw.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, n) })
-}
+// Widen asks the system to let 256 KiB wait in a pipe. It may say no.
+func Widen(fd int) { _, _ = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, 256<<10) }
 
 // closed is the error of a file that cannot be waited for, in the words of package os.
 func closed(err error) error {

@@ -56,12 +56,6 @@ type Commands struct {
 	changed   *sync.Cond
 }
 
-// pieceSize is how much of a command's output travels in one frame.
-const pieceSize = 32 << 10
-
-// widePipe is what the pipe of a command holds once that has filled it: the next piece gathers while one is on its way.
-const widePipe = 256 << 10
-
 // NewCommands returns the task exec for a worker of this process's environment.
 func NewCommands() (*Commands, error) {
 	null, err := os.Open(os.DevNull)
@@ -76,7 +70,7 @@ func NewCommands() (*Commands, error) {
 		events:  events,
 		environ: without(os.Environ(), callVariables),
 		null:    null,
-		buf:     make([]byte, pieceSize),
+		buf:     make([]byte, ipc.PieceSize),
 		encoder: ipc.NewEncoder(),
 	}
 	x.changed = sync.NewCond(&x.mu)
@@ -296,12 +290,12 @@ func (p *process) poll(fds []unix.PollFd, milliseconds int) (int, error) {
 		if n > 0 || err != nil {
 			return n, err
 		}
-		p.watched = true
 		for _, fd := range []int{p.out, p.err, p.exitFD} {
-			if err := events.add(fd); err != nil {
-				return 0, err
+			if events.add(fd) != nil { // the system watches no more: then a thread waits
+				return unix.Poll(fds, milliseconds)
 			}
 		}
+		p.watched = true
 	}
 	return events.poll(fds, milliseconds)
 }
@@ -365,7 +359,7 @@ func (p *process) readSome(ctx context.Context, c *Call, fd *int, s ipc.Stream, 
 	switch {
 	case n == len(buf) && !p.wide:
 		p.wide = true
-		widen(*fd, widePipe)
+		rawpipe.Widen(*fd) // the next piece gathers while this one is on its way
 	case n > 0 && n < len(buf) && said&unix.POLLHUP != 0:
 		closeNow(*fd)
 		*fd = -1

@@ -23,9 +23,6 @@ func newPipe() (r, w int, err error) {
 	return p[0], p[1], nil
 }
 
-// widen does nothing here.
-func widen(int, int) {}
-
 // startProcess starts a command as the leader of a process group of its own. These
 // systems have no descriptor of a process: exitFD is -1, and the caller asks now
 // and then.

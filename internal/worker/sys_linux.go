@@ -23,9 +23,6 @@ func newPipe() (r, w int, err error) {
 	return p[0], p[1], nil
 }
 
-// widen lets a pipe hold more, if the system has it.
-func widen(fd, n int) { _, _ = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, n) }
-
 // startProcess starts a command as the leader of a process group of its own. exitFD
 // becomes readable when it has ended.
 func startProcess(path string, argv []string, attr *syscall.ProcAttr) (pid, exitFD int, err error) {

@@ -58,7 +58,7 @@ func (c *Call) Token() uint64 { return c.server.serial<<48 | c.ID + 1 }
 // goroutines may call it at once.
 func (c *Call) Output(ctx context.Context, s ipc.Stream, b []byte) error {
 	for len(b) > 0 {
-		piece := b[:min(len(b), pieceSize)]
+		piece := b[:min(len(b), ipc.PieceSize)]
 		b = b[len(piece):]
 		if err := c.reserve(ctx, len(piece)); err != nil {
 			return err

@@ -236,26 +236,21 @@ type frames struct {
 
 // Large values pass with fewer changes of process through pipes that hold more. A user may have 64 MiB in pipes, and beyond that gets
 // tiny ones, so only the first workers have such.
-const (
-	widePipe  = 256 << 10
-	wideSlots = 32
-)
+const wideSlots = 32
 
 // quiet says that this process is gpool over its own workers of commands, see package rawpipe.
 func newFrames(in, out *os.File, wide, quiet bool) (pool.Stream, error) {
-	w, err := rawpipe.New(in)
-	r, err2 := rawpipe.New(out)
-	if err := errors.Join(err, err2); err != nil {
-		return nil, err
-	}
-	if wide {
-		w.Widen(widePipe)
-		r.Widen(widePipe)
+	for _, f := range []*os.File{in, out} {
+		if conn, err := f.SyscallConn(); err == nil && wide {
+			_ = conn.Control(func(fd uintptr) { rawpipe.Widen(int(fd)) })
+		}
 	}
 	if !quiet {
 		return frames{closing{out, out}, in, in}, nil
 	}
-	return frames{closing{r, out}, w, in}, nil
+	w, err := rawpipe.New(in)
+	r, err2 := rawpipe.New(out)
+	return frames{closing{r, out}, w, in}, errors.Join(err, err2)
 }
 
 func (f frames) CloseWrite() error { return f.in.Close() }
